@@ -1,0 +1,108 @@
+"""Every failure of the suite has one dotted code, and every code is listed here, once.
+
+Three words: a *Problem* is one located thing wrong with input (a value, collected in lists, never raised); a
+*UspError* is a failure that stops what was asked (raised); a bug is an `assert`. Edges (REST, SSH, exit codes)
+translate by `Kind`, through one table each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What sort of failure it is: the one thing that an edge needs to know in order to answer."""
+
+    INVALID = "invalid"  # the input is wrong; say where
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"  # it clashes with what is there (name taken, still referenced, older version)
+    STALE = "stale"  # the caller's revision is not the current one
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    LIMITED = "limited"  # too many, too large, too fast
+    UNAVAILABLE = "unavailable"  # a peer, a target or a database is away; try again
+    INTERNAL = "internal"
+
+
+CODES: Final[dict[str, tuple[Kind, str]]] = {
+    # settings and command line
+    "settings.invalid": (Kind.INVALID, "the configuration file or an override of it is wrong"),
+    "settings.unreadable": (Kind.INVALID, "the configuration file, or a file that it names, cannot be read"),
+    # items
+    "item.invalid": (Kind.INVALID, "the item breaks a rule of its kind"),
+    "item.not_found": (Kind.NOT_FOUND, "no such item"),
+    "item.name_taken": (Kind.CONFLICT, "another item of this kind has that name"),
+    "item.referenced": (Kind.CONFLICT, "other items refer to this one"),
+    "item.stale": (Kind.STALE, "the item was changed since it was read"),
+    "kind.unknown": (Kind.NOT_FOUND, "there is no such kind of item"),
+    "catalog.conflict": (Kind.CONFLICT, "somebody else wrote at the same moment; read again and repeat"),
+    "compile.invalid": (Kind.INVALID, "the configuration cannot be compiled for this server"),
+    # push and control
+    "push.rejected": (Kind.CONFLICT, "the server refused the configuration; the old one stays in force"),
+    "push.older": (Kind.CONFLICT, "the server already has a newer version"),
+    "push.wrong_server": (Kind.CONFLICT, "the snapshot is meant for another server"),
+    "server.unreachable": (Kind.UNAVAILABLE, "the server's management port does not answer"),
+    "server.identity": (Kind.FORBIDDEN, "the peer's certificate does not carry the expected identity"),
+    "server.draining": (Kind.UNAVAILABLE, "the server is shutting down"),
+    "deployment.unknown": (Kind.NOT_FOUND, "the server has no such listener or tunnel"),
+    "listener.unbindable": (Kind.CONFLICT, "the listener's address cannot be bound"),
+    "key.unusable": (Kind.INVALID, "a key or certificate cannot be parsed"),
+    # sessions
+    "target.unreachable": (Kind.UNAVAILABLE, "no connection to the target"),
+    "target.refused": (Kind.UNAVAILABLE, "the target closed the connection before or during the login"),
+    "target.host_key_mismatch": (Kind.FORBIDDEN, "the target's host key is not the pinned one"),
+    "target.auth_denied": (Kind.UNAUTHENTICATED, "the target refused the credentials"),
+    "target.no_sftp": (Kind.UNAVAILABLE, "the target does not offer the sftp subsystem"),
+    "target.algorithms": (Kind.UNAVAILABLE, "no SSH algorithm in common with the target"),
+    "tunnel.down": (Kind.UNAVAILABLE, "no live tunnel link to the Proxy Client"),
+    "tunnel.not_allowed": (Kind.FORBIDDEN, "the Proxy Client's allow list does not permit this target"),
+    "tunnel.key_mismatch": (Kind.FORBIDDEN, "the peer's key on the tunnel is not the configured one"),
+    "tunnel.hello_refused": (Kind.FORBIDDEN, "the tunnel's hello was refused"),
+    "sftp.protocol": (Kind.INVALID, "malformed SFTP"),
+    # administration
+    "auth.invalid": (Kind.UNAUTHENTICATED, "wrong user name or password, or token not valid"),
+    "auth.forbidden": (Kind.FORBIDDEN, "the role does not allow this"),
+    "user.exists": (Kind.CONFLICT, "a user with that name exists"),
+    "user.not_found": (Kind.NOT_FOUND, "no such user"),
+    "request.invalid": (Kind.INVALID, "the request is malformed"),
+    "request.too_large": (Kind.LIMITED, "the request's body is too large"),
+    "database.unavailable": (Kind.UNAVAILABLE, "the database does not answer"),
+    "database.schema": (Kind.UNAVAILABLE, "the database's schema is not the one this manager needs"),
+    "vault.wrong_kek": (Kind.INVALID, "the key-encryption key does not open this database's secrets"),
+    "internal": (Kind.INTERNAL, "an unexpected failure; the log has the details"),
+}
+"""code -> (kind, meaning). `docs/errors.md` is generated from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with input. `loc` is the way to it: ("listeners", 0, "port"); `msg` says what to do."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+
+    def __str__(self) -> str:
+        where = ".".join(str(part) for part in self.loc)
+        return f"{where}: {self.msg}" if where else self.msg
+
+
+class UspError(Exception):
+    """A failure with a code of `CODES`, a sentence for the reader, and the problems that led to it, if located.
+
+    `facts` are public values for the log (names, addresses, numbers), never secrets.
+    """
+
+    def __init__(self, code: str, message: str = "", *, problems: Iterable[Problem] = (), **facts: object) -> None:
+        assert code in CODES, code
+        self.code = code
+        self.kind, self.meaning = CODES[code]
+        self.message = message or self.meaning
+        self.problems = tuple(problems)
+        self.facts = facts
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return "; ".join([self.message, *map(str, self.problems)])

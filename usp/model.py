@@ -1,0 +1,374 @@
+"""The configuration items: what an administrator makes, one frozen pydantic model per kind.
+
+An *item* is a document of fields. The store adds identity and history around it and calls that a *record*. The models
+drive everything else: the API, the forms of the UI, references, revisions and export. Adding a field is one line here;
+adding a kind is one class here (it registers itself in `KINDS`).
+
+* A field of type `Secret` is sealed at rest and write-only in the API; every other field is public.
+* A field annotated with `Ref("kind")` holds the id of another item; on the way in, its name will do too.
+* Rules over one field stand in its type, rules over several in `problems()`, rules over several items in
+  `usp.manager.catalog`.
+
+Names and rules: product.md, "Configuration items".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny
+
+from usp.errors import Problem
+from usp.secret import Secret
+
+
+class Model(BaseModel):
+    """Strict, frozen, closed: what does not fit is refused, nothing is coerced, nothing changes afterwards."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Marks a field that refers to an item of `kind` (kebab-case plural, as in the REST paths)."""
+
+    kind: str
+
+
+def _canonical_cidr(value: str) -> str:
+    try:
+        network = ipaddress.ip_network(value, strict=True)
+    except ValueError:
+        try:
+            network = ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError("is not an IPv4 or IPv6 address or network, such as 192.0.2.7 or 2001:db8::/32") from None
+        raise ValueError(f"is not canonical: host bits are set; write {network} or a single address") from None
+    canonical = {str(network), network.compressed}
+    if network.prefixlen == network.max_prefixlen:
+        canonical.add(str(network.network_address))
+    if value.lower() not in canonical:
+        raise ValueError(f"is not canonical; write {min(canonical, key=len)}")
+    return value.lower()
+
+
+def _bind_address(value: str) -> str:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError("is not an IP address to listen on, such as 0.0.0.0, :: or 192.0.2.7") from None
+    return value
+
+
+NAME_PATTERN: Final = r"^[a-zA-Z0-9_-]{1,255}$"
+USERNAME_PATTERN: Final = r"^[a-zA-Z0-9_.@-]{1,255}$"
+HOST_PATTERN: Final = (
+    r"^(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)(?:\.[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*\.?$"
+    r"|^[0-9a-fA-F:.]{2,45}$"
+)
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Username = Annotated[str, Field(pattern=USERNAME_PATTERN)]
+Host = Annotated[str, Field(pattern=HOST_PATTERN, max_length=253, description="Host name or IP address")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+BindAddress = Annotated[str, AfterValidator(_bind_address)]
+Cidr = Annotated[str, Field(max_length=64), AfterValidator(_canonical_cidr)]
+Pem = Annotated[str, Field(min_length=1, max_length=65536)]
+AlgorithmName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9@.-]{1,64}$")]
+
+
+class Item(Model):
+    """What every kind has."""
+
+    kind: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+
+    name: Name = Field(description="Unique among its kind: letters, digits, '-' and '_'")
+    description: str = Field(default="", max_length=4096, description="For people; has no effect")
+    enabled: bool = Field(default=True, description="Disabled items are left out of what is pushed")
+
+    def problems(self) -> Iterator[Problem]:
+        """Rules over several fields of this item."""
+        yield from ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        assert cls.kind not in _KINDS, cls.kind
+        _KINDS[cls.kind] = cls
+
+
+_KINDS: dict[str, type[Item]] = {}
+KINDS: Final[Mapping[str, type[Item]]] = MappingProxyType(_KINDS)
+"""kind in kebab-case plural -> its model, in the order of definition (referenced kinds first)."""
+
+
+class CaCertificate(Item):
+    kind = "ca-certificates"
+    title = "CA Certificate"
+
+    certificate: Pem = Field(description="PEM; verifies a Proxy Server's management certificate")
+
+
+class TlsCertificate(Item):
+    kind = "tls-certificates"
+    title = "TLS Certificate"
+
+    certificate: Pem = Field(description="PEM, the chain with the leaf first; identifies the manager to a Proxy Server")
+    private_key: Secret = Field(description="PEM, unencrypted")
+
+
+class PrivateKey(Item):
+    kind = "private-keys"
+    title = "Private Key"
+
+    private_key: Secret = Field(description="SSH private key in OpenSSH or PEM form")
+
+
+class PublicKey(Item):
+    kind = "public-keys"
+    title = "Public Key"
+
+    public_key: str = Field(
+        min_length=1, max_length=16384, description="One line, such as 'ssh-ed25519 AAAA... comment'"
+    )
+
+
+class FilterAction(StrEnum):
+    ALLOW = "allow"
+    BLOCK = "block"
+
+
+class IpFilter(Item):
+    kind = "ip-filters"
+    title = "IP Filter"
+
+    block: tuple[Cidr, ...] = Field(default=(), description="Any match refuses")
+    allow: tuple[Cidr, ...] = Field(default=(), description="Else any match permits")
+    default: FilterAction = Field(default=FilterAction.ALLOW, description="Else this decides")
+
+
+class AccountRepository(Item):
+    kind = "account-repositories"
+    title = "Account Repository"
+
+
+class Account(Item):
+    kind = "accounts"
+    title = "Account"
+
+    account_repository: Annotated[str, Ref("account-repositories")]
+    username: Username = Field(description="What the partner logs in with; unique in its repository")
+    password: Secret | None = Field(default=None, description="Kept as a hash only")
+    public_keys: tuple[Annotated[str, Ref("public-keys")], ...] = Field(default=(), description="Any of them logs in")
+
+
+class InboundMethod(StrEnum):
+    PASSWORD = "password"  # noqa: S105  (a method's name)
+    PUBLIC_KEY = "public_key"
+    PASSWORD_OR_PUBLIC_KEY = "password_or_public_key"  # noqa: S105
+    PASSWORD_AND_PUBLIC_KEY = "password_and_public_key"  # noqa: S105
+
+
+class InboundSource(StrEnum):
+    NONE = "none"
+    ACCOUNT_REPOSITORY = "account_repository"
+    LDAP = "ldap"
+
+
+class OutboundCredentials(StrEnum):
+    PASSTHROUGH = "passthrough"
+    DEDICATED = "dedicated"
+
+
+RULE_COMBINATIONS: Final[frozenset[tuple[InboundMethod, InboundSource, OutboundCredentials]]] = frozenset(
+    {
+        (InboundMethod.PASSWORD, InboundSource.NONE, OutboundCredentials.PASSTHROUGH),
+        (InboundMethod.PASSWORD, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.PASSTHROUGH),
+        (InboundMethod.PASSWORD, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED),
+        (InboundMethod.PASSWORD, InboundSource.LDAP, OutboundCredentials.PASSTHROUGH),
+        (InboundMethod.PASSWORD, InboundSource.LDAP, OutboundCredentials.DEDICATED),
+        (InboundMethod.PASSWORD_AND_PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED),
+        (InboundMethod.PASSWORD_AND_PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.PASSTHROUGH),
+        (InboundMethod.PASSWORD_OR_PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED),
+        (InboundMethod.PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED),
+    }
+)
+"""The nine combinations that are valid for SFTP; everything else is refused when saved."""
+
+
+class Rule(Item):
+    kind = "rules"
+    title = "Rule"
+
+    inbound_method: InboundMethod = Field(description="What the partner must show")
+    inbound_source: InboundSource = Field(description="Who checks it; 'none' leaves it to the target")
+    account_repository: Annotated[str, Ref("account-repositories")] | None = None
+    outbound_credentials: OutboundCredentials = Field(description="What is shown to the target")
+    username: Username | None = Field(default=None, description="Dedicated credentials: the user at the target")
+    password: Secret | None = Field(default=None, description="Dedicated credentials")
+    private_key: Annotated[str, Ref("private-keys")] | None = Field(default=None, description="Dedicated credentials")
+
+    def problems(self) -> Iterator[Problem]:
+        if (self.inbound_method, self.inbound_source, self.outbound_credentials) not in RULE_COMBINATIONS:
+            chosen = f"{self.inbound_method} / {self.inbound_source} / {self.outbound_credentials}"
+            yield Problem(("inbound_method",), f"{chosen} is not one of the nine valid combinations")
+        if (self.account_repository is not None) != (self.inbound_source is InboundSource.ACCOUNT_REPOSITORY):
+            yield Problem(("account_repository",), "goes with inbound_source 'account_repository', and only with it")
+        if self.outbound_credentials is OutboundCredentials.DEDICATED:
+            if self.username is None:
+                yield Problem(("username",), "dedicated credentials need the user name at the target")
+            if self.password is None and self.private_key is None:
+                yield Problem(("password",), "dedicated credentials need a password, a private_key, or both")
+        else:
+            for field in ("username", "password", "private_key"):
+                if getattr(self, field) is not None:
+                    yield Problem((field,), "goes with outbound_credentials 'dedicated' only")
+
+
+class Algorithms(Model):
+    """SSH algorithms in order of preference; an empty list means this release's default."""
+
+    ciphers: tuple[AlgorithmName, ...] = ()
+    macs: tuple[AlgorithmName, ...] = ()
+    kex: tuple[AlgorithmName, ...] = ()
+    host_key_types: tuple[AlgorithmName, ...] = ()
+
+
+class InboundNode(Item):
+    kind = "inbound-nodes"
+    title = "Inbound Node"
+
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000, description="Nodes are tried highest first")
+    ip_filter: Annotated[str, Ref("ip-filters")]
+    host_keys: tuple[Annotated[str, Ref("private-keys")], ...] = Field(
+        min_length=1, description="What the partner sees as the server's identity"
+    )
+    rule: Annotated[str, Ref("rules")]
+    algorithms: Algorithms = Algorithms()
+
+
+class OutboundNode(Item):
+    kind = "outbound-nodes"
+    title = "Outbound Node"
+
+    host: Host = Field(description="The target; the name is resolved when dialling, where it is dialled from")
+    port: Port = 22
+    host_keys: tuple[Annotated[str, Ref("public-keys")], ...] = Field(
+        min_length=1, description="The target's pinned keys; any other key is refused"
+    )
+    algorithms: Algorithms = Algorithms()
+
+
+class Route(Item):
+    kind = "routes"
+    title = "Route"
+
+    inbound_nodes: tuple[Annotated[str, Ref("inbound-nodes")], ...] = Field(min_length=1)
+    outbound_nodes: tuple[Annotated[str, Ref("outbound-nodes")], ...] = Field(min_length=1)
+
+
+class ListenerType(StrEnum):
+    SFTP = "sftp"
+    TCP = "tcp"
+
+
+class Listener(Item):
+    kind = "listeners"
+    title = "Listener"
+
+    address: BindAddress = Field(default="0.0.0.0", description="Where to listen")  # noqa: S104  (a public gateway)
+    port: Port
+    type: ListenerType = ListenerType.SFTP
+    route: Annotated[str, Ref("routes")] | None = Field(default=None, description="sftp")
+    default_outbound_node: Annotated[str, Ref("outbound-nodes")] | None = Field(default=None, description="sftp")
+    ip_filter: Annotated[str, Ref("ip-filters")] | None = Field(default=None, description="tcp")
+    target_host: Host | None = Field(default=None, description="tcp (Direct Mode, no session break)")
+    target_port: Port | None = Field(default=None, description="tcp")
+
+    _OF_TYPE: ClassVar[Mapping[ListenerType, tuple[str, ...]]] = {
+        ListenerType.SFTP: ("route", "default_outbound_node"),
+        ListenerType.TCP: ("ip_filter", "target_host", "target_port"),
+    }
+
+    def problems(self) -> Iterator[Problem]:
+        for type_, fields in self._OF_TYPE.items():
+            for field in fields:
+                given = getattr(self, field) is not None
+                if given and type_ is not self.type:
+                    yield Problem((field,), f"goes with type '{type_}' only")
+                if not given and type_ is self.type:
+                    yield Problem((field,), f"is required for type '{type_}'")
+
+
+class ProxyServer(Item):
+    kind = "proxy-servers"
+    title = "Proxy Server"
+
+    host: Host = Field(description="Where its management port is reached")
+    port: Port = Field(default=8444, description="Its management port")
+    ca_certificate: Annotated[str, Ref("ca-certificates")] = Field(description="Verifies the server")
+    tls_certificate: Annotated[str, Ref("tls-certificates")] = Field(description="Identifies the manager")
+
+
+class Tunnel(Item):
+    kind = "tunnels"
+    title = "Tunnel"
+
+    proxy_server: Annotated[str, Ref("proxy-servers")]
+    address: BindAddress = Field(default="0.0.0.0", description="Where the server awaits its clients")  # noqa: S104
+    port: Port
+    private_key: Annotated[str, Ref("private-keys")] = Field(description="The server's SSH identity on that port")
+
+
+class ProxyClient(Item):
+    kind = "proxy-clients"
+    title = "Proxy Client"
+
+    tunnel: Annotated[str, Ref("tunnels")]
+    public_key: Annotated[str, Ref("public-keys")] = Field(description="The client's SSH identity")
+
+
+class Startup(StrEnum):
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class Deployment(Item):
+    kind = "deployments"
+    title = "Deployment"
+
+    listener: Annotated[str, Ref("listeners")]
+    proxy_server: Annotated[str, Ref("proxy-servers")]
+    startup: Startup = Field(
+        default=Startup.AUTO, description="auto: starts after a push and whenever the server starts"
+    )
+    tunnel: Annotated[str, Ref("tunnels")] | None = Field(default=None, description="Targets are dialled through it")
+    proxy_client: Annotated[str, Ref("proxy-clients")] | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        if (self.tunnel is None) != (self.proxy_client is None):
+            missing = "tunnel" if self.tunnel is None else "proxy_client"
+            yield Problem((missing,), "tunnel and proxy_client go together: give both or neither")
+
+
+class Record(Model):
+    """An item as the store knows it. `revision` is the catalog's revision at which it last changed (its ETag).
+
+    `facts` is what was read out of keys and certificates when they were saved (type, bits, fingerprint, expiry): all
+    public.
+    """
+
+    kind: str
+    id: str
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    item: SerializeAsAny[Item]
+    facts: Mapping[str, str | int] = MappingProxyType({})

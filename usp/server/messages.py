@@ -1,0 +1,169 @@
+"""What the supervisor and its workers say to each other, over one AF_UNIX SEQPACKET socketpair per slot.
+
+Pure: values only; `usp.server.ipc` moves them (one JSON object per packet, file descriptors beside it). The supervisor
+owns listening sockets and configuration and parses no SSH byte; workers get accepted sockets and never bind.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from usp.model import Model
+from usp.status import Complaint, LinkState, Outcome, SessionStatus
+
+# --- supervisor -> worker ---
+
+
+class Start(Model):
+    """The first message. `settings` is the JSON of usp-server's effective settings (they hold no secret)."""
+
+    op: Literal["start"] = "start"
+    slot: int
+    slots: int
+    server: str
+    settings: str
+
+
+class Prepare(Model):
+    """Read the snapshot from the one descriptor that comes along (a sealed memfd), parse its keys, keep it aside."""
+
+    op: Literal["prepare"] = "prepare"
+    version: int
+
+
+class Commit(Model):
+    """From now on new sessions and links use the prepared version; links of tunnels that it lacks are closed."""
+
+    op: Literal["commit"] = "commit"
+    version: int
+
+
+class Abort(Model):
+    """Forget the prepared version."""
+
+    op: Literal["abort"] = "abort"
+    version: int
+
+
+class Partner(Model):
+    """An accepted partner connection (one descriptor), admitted and placed."""
+
+    op: Literal["partner"] = "partner"
+    session: str
+    version: int
+    listener: str
+    node: str
+    peer_host: str
+    peer_port: int
+
+
+class TunnelSocket(Model):
+    """An accepted connection on a tunnel's port (one descriptor); `link` names the link to be."""
+
+    op: Literal["tunnel_socket"] = "tunnel_socket"
+    link: str
+    tunnel: str
+    peer_host: str
+    peer_port: int
+
+
+class CloseLinks(Model):
+    """The tunnel was stopped: close its links."""
+
+    op: Literal["close_links"] = "close_links"
+    tunnel: str
+
+
+class Kill(Model):
+    """End this session now."""
+
+    op: Literal["kill"] = "kill"
+    session: str
+
+
+class Drain(Model):
+    """Take nothing new; exit when the last session has ended, or after `seconds`."""
+
+    op: Literal["drain"] = "drain"
+    seconds: float
+
+
+class Poll(Model):
+    """Answer with `Sessions`."""
+
+    op: Literal["poll"] = "poll"
+    request: int
+
+
+ToWorker = Annotated[
+    Start | Prepare | Commit | Abort | Partner | TunnelSocket | CloseLinks | Kill | Drain | Poll,
+    Field(discriminator="op"),
+]
+
+# --- worker -> supervisor ---
+
+
+class Ready(Model):
+    """The worker runs and takes messages."""
+
+    op: Literal["ready"] = "ready"
+    pid: int
+
+
+class Prepared(Model):
+    """The answer to `Prepare`: no problems means ready to commit."""
+
+    op: Literal["prepared"] = "prepared"
+    version: int
+    problems: tuple[Complaint, ...] = ()
+
+
+class SessionEnded(Model):
+    """The session that came with `Partner.session` is over; exactly one per `Partner`."""
+
+    op: Literal["session_ended"] = "session_ended"
+    session: str
+    outcome: Outcome
+
+
+class LinkChanged(Model):
+    """A link's new state. `client` is known once the hello was accepted; DOWN is the last word about a link."""
+
+    op: Literal["link_changed"] = "link_changed"
+    link: str
+    tunnel: str
+    state: LinkState
+    client: str = ""
+    version: str = ""
+    reason: str = ""
+
+
+class Event(Model):
+    """A fact for the audit log: `line` is one finished JSON object without secrets."""
+
+    op: Literal["event"] = "event"
+    line: str
+
+
+class Metrics(Model):
+    """Counters and gauges of this worker, sent every few seconds: metric name -> label values -> value."""
+
+    op: Literal["metrics"] = "metrics"
+    samples: tuple[tuple[str, tuple[str, ...], float], ...] = ()
+
+
+class Sessions(Model):
+    """The answer to `Poll`, in parts that fit a packet; `last` marks the end."""
+
+    op: Literal["sessions"] = "sessions"
+    request: int
+    sessions: tuple[SessionStatus, ...] = ()
+    last: bool = True
+
+
+FromWorker = Annotated[
+    Ready | Prepared | SessionEnded | LinkChanged | Event | Metrics | Sessions,
+    Field(discriminator="op"),
+]

@@ -1,0 +1,168 @@
+"""Snapshot: what one server needs to serve partners, everything resolved, nothing left to look up.
+
+The manager compiles it (`usp.manager.compile`), the server applies it all or nothing and keeps it in memory only. A
+session keeps the snapshot that it began with. `digest` covers the content, not the version, so that the same content
+under a new version is recognised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from pydantic import Field
+
+from usp.model import (
+    Algorithms,
+    BindAddress,
+    Cidr,
+    FilterAction,
+    Host,
+    InboundMethod,
+    InboundSource,
+    ListenerType,
+    Model,
+    Name,
+    OutboundCredentials,
+    Port,
+    Startup,
+    Username,
+)
+from usp.secret import REVEAL, Secret
+
+PROTOCOL: Final = 1
+"""Version of what managers, servers and clients say to each other; they accept their own and the one before."""
+
+
+class FilterSpec(Model):
+    block: tuple[Cidr, ...] = ()
+    allow: tuple[Cidr, ...] = ()
+    default: FilterAction = FilterAction.ALLOW
+
+
+class CredentialsSpec(Model):
+    """Dedicated credentials for a target: at least one of password and private key (PEM); both given = both used."""
+
+    username: Username
+    password: Secret | None = None
+    private_key: Secret | None = None
+
+
+class RuleSpec(Model):
+    id: str
+    name: Name
+    method: InboundMethod
+    source: InboundSource
+    outbound: OutboundCredentials
+    dedicated: CredentialsSpec | None = None
+
+
+class NodeSpec(Model):
+    """An Inbound Node. `host_keys`: private keys (PEM)."""
+
+    id: str
+    name: Name
+    filter: FilterSpec
+    host_keys: tuple[Secret, ...] = Field(min_length=1)
+    rule: RuleSpec
+    algorithms: Algorithms = Algorithms()
+
+
+class TargetSpec(Model):
+    """An Outbound Node. `host_keys`: the pinned public keys, one OpenSSH line each."""
+
+    id: str
+    name: Name
+    host: Host
+    port: Port
+    host_keys: tuple[str, ...] = Field(min_length=1)
+    algorithms: Algorithms = Algorithms()
+
+
+class PathSpec(Model):
+    """Through which tunnel, and which client on it, targets are dialled."""
+
+    tunnel: str = Field(description="id of a TunnelSpec of the same snapshot")
+    client: Name
+
+
+class DirectSpec(Model):
+    """Direct Mode: bytes are handed on without a session break."""
+
+    filter: FilterSpec
+    host: Host
+    port: Port
+
+
+class ListenerSpec(Model):
+    """A Listener as deployed on this server. sftp: `nodes` (highest priority first) and `target`; tcp: `direct`.
+
+    `id` is the Deployment's: that is what is started and stopped.
+    """
+
+    id: str
+    name: Name
+    address: BindAddress
+    port: Port
+    type: ListenerType
+    startup: Startup = Startup.AUTO
+    path: PathSpec | None = None
+    nodes: tuple[NodeSpec, ...] = ()
+    target: TargetSpec | None = None
+    direct: DirectSpec | None = None
+
+
+class ClientSpec(Model):
+    """A Proxy Client that may link to a tunnel. `public_key`: one OpenSSH line."""
+
+    id: str
+    name: Name
+    public_key: str
+
+
+class TunnelSpec(Model):
+    id: str
+    name: Name
+    address: BindAddress
+    port: Port
+    private_key: Secret
+    clients: tuple[ClientSpec, ...] = ()
+
+
+class Content(Model):
+    """The part of a snapshot that is configuration."""
+
+    listeners: tuple[ListenerSpec, ...] = ()
+    tunnels: tuple[TunnelSpec, ...] = ()
+
+    def to_wire(self) -> bytes:
+        """Canonical JSON with the secrets in clear: for mutual TLS, the worker's memfd and the vault only."""
+        return self.model_dump_json(context=REVEAL).encode()
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical form, in hex."""
+        return hashlib.sha256(self.to_wire()).hexdigest()
+
+
+class Snapshot(Model):
+    """One server's configuration version. `version` counts from 1 per server; 0 means that nothing was applied yet."""
+
+    protocol: int = PROTOCOL
+    server: Name
+    version: int = Field(ge=1)
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    content: Content
+
+    @classmethod
+    def of(cls, server: str, version: int, content: Content) -> Snapshot:
+        return cls(server=server, version=version, digest=content.digest(), content=content)
+
+    def to_wire(self) -> bytes:
+        """JSON with the secrets in clear (see `Content.to_wire`)."""
+        return self.model_dump_json(context=REVEAL).encode()
+
+    def listener(self, id: str) -> ListenerSpec | None:
+        return next((spec for spec in self.content.listeners if spec.id == id), None)
+
+    def tunnel(self, id: str) -> TunnelSpec | None:
+        return next((spec for spec in self.content.tunnels if spec.id == id), None)

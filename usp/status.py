@@ -1,0 +1,204 @@
+"""Run-time states and what servers tell managers about them.
+
+Each state machine is one enum and one row in `TRANSITIONS`; `advance` refuses a step that the table does not have,
+because such a step is a bug. The words are fixed (interfaces.md, "Names of states").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from usp.model import ListenerType, Model
+from usp.snapshot import PROTOCOL
+
+
+class ServerState(StrEnum):
+    """How a manager sees a server."""
+
+    UNKNOWN = "unknown"  # never spoken to
+    UNREACHABLE = "unreachable"
+    PENDING = "pending"  # reachable, but does not run the desired version yet
+    RUNNING = "running"
+    REJECTED = "rejected"  # refused the desired version; the one before stays in force
+
+
+class ListenerState(StrEnum):
+    """A listening port, of a Listener or a Tunnel."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+    STOPPING = "stopping"
+    DRAINING = "draining"
+
+
+class LinkState(StrEnum):
+    """One live tunnel connection."""
+
+    HANDSHAKING = "handshaking"
+    UP = "up"
+    DRAINING = "draining"
+    DOWN = "down"
+
+
+class PushState(StrEnum):
+    """What became of a version."""
+
+    PENDING = "pending"
+    PUSHING = "pushing"
+    APPLIED = "applied"
+    REJECTED = "rejected"
+    UNREACHABLE = "unreachable"
+
+
+TRANSITIONS: Final[Mapping[StrEnum, frozenset[StrEnum]]] = MappingProxyType(
+    {
+        ServerState.UNKNOWN: frozenset(
+            {ServerState.UNREACHABLE, ServerState.PENDING, ServerState.RUNNING, ServerState.REJECTED}
+        ),
+        ServerState.UNREACHABLE: frozenset({ServerState.PENDING, ServerState.RUNNING, ServerState.REJECTED}),
+        ServerState.PENDING: frozenset({ServerState.RUNNING, ServerState.REJECTED, ServerState.UNREACHABLE}),
+        ServerState.RUNNING: frozenset({ServerState.PENDING, ServerState.REJECTED, ServerState.UNREACHABLE}),
+        ServerState.REJECTED: frozenset({ServerState.PENDING, ServerState.RUNNING, ServerState.UNREACHABLE}),
+        ListenerState.STOPPED: frozenset({ListenerState.STARTING}),
+        ListenerState.STARTING: frozenset({ListenerState.RUNNING, ListenerState.FAILED, ListenerState.STOPPING}),
+        ListenerState.RUNNING: frozenset({ListenerState.STOPPING, ListenerState.DRAINING, ListenerState.FAILED}),
+        ListenerState.FAILED: frozenset({ListenerState.STARTING, ListenerState.STOPPED}),
+        ListenerState.STOPPING: frozenset({ListenerState.STOPPED}),
+        ListenerState.DRAINING: frozenset({ListenerState.STOPPING, ListenerState.STOPPED}),
+        LinkState.HANDSHAKING: frozenset({LinkState.UP, LinkState.DOWN}),
+        LinkState.UP: frozenset({LinkState.DRAINING, LinkState.DOWN}),
+        LinkState.DRAINING: frozenset({LinkState.DOWN}),
+        LinkState.DOWN: frozenset(),
+        PushState.PENDING: frozenset({PushState.PUSHING}),
+        PushState.PUSHING: frozenset({PushState.APPLIED, PushState.REJECTED, PushState.UNREACHABLE}),
+        PushState.UNREACHABLE: frozenset({PushState.PUSHING}),
+        PushState.APPLIED: frozenset({PushState.PUSHING}),  # a restarted server gets it again
+        PushState.REJECTED: frozenset({PushState.PUSHING}),
+    }
+)
+
+State = TypeVar("State", ServerState, ListenerState, LinkState, PushState)
+
+
+def advance(state: State, to: State) -> State:
+    """`to`, if the table allows the step from `state` (staying is always allowed)."""
+    assert to is state or to in TRANSITIONS[state], f"{type(state).__name__}: no step {state} -> {to}"
+    return to
+
+
+class Outcome(StrEnum):
+    """How a session ended: the same word in log, audit, metric label and status. Exactly one per session."""
+
+    COMPLETED = "completed"
+    PARTNER_CLOSED = "partner_closed"
+    TARGET_CLOSED = "target_closed"
+    AUTH_DENIED = "auth_denied"
+    TARGET_DENIED = "target_denied"
+    TARGET_UNREACHABLE = "target_unreachable"
+    TUNNEL_DOWN = "tunnel_down"
+    HOST_KEY_MISMATCH = "host_key_mismatch"
+    PROTOCOL_ERROR = "protocol_error"
+    LIMIT = "limit"
+    IDLE = "idle"
+    DRAINED = "drained"
+    PROBE = "probe"  # connected, said no SSH, went away: a load balancer's banner check
+    INTERNAL = "internal"
+
+
+class ListenerStatus(Model):
+    id: str
+    name: str
+    type: ListenerType
+    address: str
+    port: int
+    state: ListenerState
+    reason: str = ""
+    sessions: int = 0
+
+
+class LinkStatus(Model):
+    id: str
+    client: str
+    slot: int
+    state: LinkState
+    peer: str
+    version: str = ""
+    since: float = 0.0  # Unix time
+
+
+class TunnelStatus(Model):
+    id: str
+    name: str
+    address: str
+    port: int
+    state: ListenerState
+    reason: str = ""
+    links: tuple[LinkStatus, ...] = ()
+
+
+class SlotStatus(Model):
+    """A worker's place in the supervisor."""
+
+    slot: int
+    pid: int | None
+    ready: bool
+    sessions: int
+    restarts: int
+
+
+class SessionStatus(Model):
+    id: str
+    listener: str
+    node: str
+    peer: str
+    username: str = ""
+    slot: int
+    since: float  # Unix time
+    bytes_in: int = 0  # from the partner
+    bytes_out: int = 0  # to the partner
+
+
+class Report(Model):
+    """`GET /v1/status` of a server. `boot` changes with every start of the supervisor; `version` 0: no snapshot yet."""
+
+    protocol: int = PROTOCOL
+    server: str
+    software: str
+    boot: str
+    started_at: float
+    version: int = 0
+    digest: str = ""
+    draining: bool = False
+    sessions: int = 0
+    slots: tuple[SlotStatus, ...] = ()
+    listeners: tuple[ListenerStatus, ...] = ()
+    tunnels: tuple[TunnelStatus, ...] = ()
+
+
+class AckResult(StrEnum):
+    APPLIED = "applied"
+    ALREADY = "already"
+    REJECTED = "rejected"
+
+
+class Complaint(Model):
+    """A `Problem` on the wire."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+
+
+class Ack(Model):
+    """A server's answer to `PUT /v1/snapshot`. `version` and `digest` are what is in force after it."""
+
+    result: AckResult
+    version: int
+    digest: str
+    code: str = ""
+    message: str = ""
+    problems: tuple[Complaint, ...] = ()
