@@ -1,0 +1,81 @@
+"""Facts for the audit log: what the partner did, told once the target's answer is known.
+
+Values only: no clock, no session name (the session adds both). Paths are the bytes that were forwarded to the target;
+`printable` makes text of them. `status` is the code of the target's SSH_FXP_STATUS (0 = ok, and also for any other
+positive answer); None means that the session ended before the target answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from usp.sftp.packets import Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file or a directory was opened, or could not be."""
+
+    path: bytes
+    directory: bool
+    reads: bool
+    writes: bool
+    status: int | None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileClosed:
+    """A file's handle is gone. Exactly one for each file opened with success."""
+
+    path: bytes
+    reads: bool
+    writes: bool
+    bytes_read: int
+    bytes_written: int
+    failures: int  # READ and WRITE requests that failed (end of file is no failure)
+    status: int | None  # of CLOSE; None: never closed (the transfer was aborted)
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0 and self.failures == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An operation that changes something by name: remove, rename, mkdir, rmdir, setstat, symlink and the like.
+
+    `op` is the name in the table of operations; `paths` are in wire order (rename: old, new; symlink: target, link).
+    """
+
+    op: str
+    paths: tuple[bytes, ...]
+    status: int | None
+    attrs: Attrs | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A request that was answered here and never reached the target."""
+
+    op: str
+    paths: tuple[bytes, ...]
+    status: int
+    reason: str
+
+
+Record: TypeAlias = Opened | FileClosed | Changed | Denied
+
+
+def printable(path: bytes) -> str:
+    r"""`path` as text: UTF-8, with control characters and bytes that are none written as \xNN."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
