@@ -1,0 +1,73 @@
+# `make run` brings up the whole suite on this machine; `make test` checks everything. Both install what they need.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt lint type arch unit e2e fuzz bench dist clean venv packages
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: .venv/run.stamp ## Bring up the whole suite and print how to connect (ARGS="--servers 2" passes flags)
+	@exec $(BIN)/usp-demo $(ARGS)
+
+test: venv packages check unit e2e ## Everything that CI checks
+
+check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
+
+fmt: venv ## Format the code
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: venv
+	$(BIN)/mypy
+
+arch: venv
+	$(BIN)/lint-imports
+
+coverage: venv
+	$(BIN)/python -m tests.pure_coverage
+
+unit: venv ## Unit and contract tests, on uvloop and on stock asyncio
+	USP_TEST_LOOP=uvloop $(BIN)/pytest -q tests/unit tests/contract
+	USP_TEST_LOOP=asyncio $(BIN)/pytest -q tests/unit tests/contract
+
+e2e: venv packages ## End-to-end tests: real daemons, real OpenSSH
+	$(BIN)/pytest -q tests/e2e
+
+fuzz: venv ## Longer property tests of everything that parses foreign bytes
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz
+
+bench: venv ## Measure speed (see docs/performance.md)
+	$(BIN)/python -m tests.bench
+
+dist: venv ## Build the wheel and the source distribution
+	$(BIN)/python -m pip install -q build
+	$(BIN)/python -m build
+
+clean: ## Remove what was built
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
+	find usp tests -name __pycache__ -prune -exec rm -rf {} +
+
+venv: .venv/dev.stamp ## Make .venv, ready to run everything
+
+# The last step warms python-hcl2's grammar cache: without it, every start of a daemon pays for it.
+.venv/run.stamp: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "USP needs Python 3.11 or later: make PYTHON=python3.11 run")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	$(BIN)/python -m usp.hcl
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+packages: ## Install the Debian packages that the end-to-end tests need (as root), or say which are missing
+	@tests/packages

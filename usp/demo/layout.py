@@ -1,0 +1,105 @@
+"""Where everything of one demo lies, and which ports it uses."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from usp.errors import UspError
+
+LOOPBACK = "127.0.0.1"
+MANAGER_PORT = 8443
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Partners' ports follow from the port base (interfaces.md); all others are free ports chosen at start."""
+
+    partners: int
+    passthrough: int
+    management: int
+    tunnel: int
+    server_metrics: int
+    client_metrics: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The directory of a demo: `etc/` configuration and keys, `log/`, `manager/` the database, `target/` the files."""
+
+    root: Path
+    servers: tuple[Ports, ...]
+    manager_port: int
+    manager_metrics: int
+    target_port: int
+    taken: set[int] = field(default_factory=set, compare=False)
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def files(self) -> Path:
+        """What the target serves: a file that a partner uploads as `x` lies here as `x`."""
+        return self.root / "target"
+
+    def make(self) -> None:
+        for directory in (self.etc, self.log, self.files, self.root / "manager"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def plan(root: Path, *, servers: int, port_base: int) -> Layout:
+    """Choose ports. Raises settings.invalid when a port that must be free is not."""
+    taken: set[int] = set()
+
+    def free() -> int:
+        while True:
+            # below the range the kernel gives to outgoing connections, so that nothing takes it meanwhile
+            port = random.randrange(20000, 32000)  # noqa: S311
+            if port not in taken and _is_free(port):
+                taken.add(port)
+                return port
+
+    def fixed(port: int) -> int:
+        if not 1 <= port <= 65535 or not _is_free(port):
+            raise UspError("settings.invalid", f"port {port} is in use: choose another with --port-base")
+        taken.add(port)
+        return port
+
+    ports = tuple(
+        Ports(
+            partners=fixed(port_base + 10 * k),
+            passthrough=fixed(port_base + 10 * k + 1),
+            management=free(),
+            tunnel=free(),
+            server_metrics=free(),
+            client_metrics=free(),
+        )
+        for k in range(servers)
+    )
+    manager = MANAGER_PORT if _is_free(MANAGER_PORT) else free()
+    return Layout(root, ports, manager_port=manager, manager_metrics=free(), target_port=free())
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def private_file(path: Path, text: str) -> Path:
+    """Write a file that only its owner can read. Returns `path`."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    return path

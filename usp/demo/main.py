@@ -1,0 +1,319 @@
+"""The command line of usp-demo."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+import usp
+from usp.demo import setup, target
+from usp.demo.events import Events
+from usp.demo.keys import Keys, make
+from usp.demo.layout import LOOPBACK, Layout, plan, private_file
+from usp.demo.processes import Process, Processes, python, run
+from usp.errors import UspError
+
+START_SECONDS = 30.0
+PARTNER = "partner"
+
+
+@dataclass(frozen=True)
+class Options:
+    servers: int
+    workers: int
+    direct: bool
+    port_base: int
+    ready_file: Path | None
+    json: bool
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--dir", "directory", type=click.Path(path_type=Path), help="Where to put it [a fresh temporary directory]"
+)
+@click.option("--servers", default=1, show_default=True, type=click.IntRange(1, 9), help="How many usp-servers")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Workers per usp-server")
+@click.option("--direct", is_flag=True, help="No usp-client: targets are dialled directly")
+@click.option("--port-base", default=2222, show_default=True, type=click.IntRange(1, 65000), help="First partner port")
+@click.option("--ready-file", type=click.Path(path_type=Path), help="Written when all is up: how to reach everything")
+@click.option("--json", "as_json", is_flag=True, help="Print the ready file's content and events as JSON lines")
+@click.version_option(usp.__version__, prog_name="usp-demo")
+def main(
+    directory: Path | None,
+    servers: int,
+    workers: int,
+    direct: bool,
+    port_base: int,
+    ready_file: Path | None,
+    as_json: bool,
+) -> None:
+    """The whole suite on one machine: manager, server(s), client(s) and a target, until Ctrl-C."""
+    options = Options(servers, workers, direct, port_base, ready_file, as_json)
+    root = (directory or Path(tempfile.mkdtemp(prefix="usp-demo-"))).resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    processes = Processes()
+    status = 0
+    try:
+        ready, events = _start(options, root, processes)
+        _announce(ready, options)
+        _watch(events, processes, options)
+    except KeyboardInterrupt:
+        pass
+    except UspError as error:
+        click.echo(f"usp-demo: {error.message}", err=True)
+        status = 2 if error.code == "settings.invalid" else 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if options.ready_file:
+            options.ready_file.unlink(missing_ok=True)
+        processes.stop()
+    sys.exit(status)
+
+
+def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str, Any], Events]:
+    layout = plan(root, servers=options.servers, port_base=options.port_base)
+    layout.make()
+    keys = make(layout, servers=options.servers)
+    password, admin_password = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
+    target_process = target.start(processes, layout, keys, username=PARTNER, password=password)
+    servers = [_start_server(processes, layout, keys, n, options) for n in range(1, options.servers + 1)]
+    clients = [_start_client(processes, layout, keys, n) for n in range(1, options.servers + 1) if not options.direct]
+    manager, token = _start_manager(processes, layout, keys, admin_password)
+    url = f"https://{LOOPBACK}:{layout.manager_port}"
+    _wait_for(f"http://{LOOPBACK}:{layout.manager_metrics}/readyz", processes)
+    where = (LOOPBACK, layout.target_port, keys.target_host_key.public)
+    asyncio.run(_configure(setup.Api(url, token, keys.ca), layout, keys, where, password, options))
+    processes.check()
+
+    known_hosts = private_file(
+        root / "known_hosts",
+        "".join(
+            f"[{LOOPBACK}]:{port} {keys.host_key.public}\n"
+            for ports in layout.servers
+            for port in (ports.partners, ports.passthrough)
+        ),
+    )
+    first = layout.servers[0]
+    login = {"username": PARTNER, "password": password}
+    ready: dict[str, Any] = {
+        "dir": str(root),
+        "partner": {"host": LOOPBACK, "port": first.partners, **login, "known_hosts": str(known_hosts)},
+        "listeners": {"partners": {"port": first.partners}, "passthrough": {"port": first.passthrough, **login}},
+        "servers": [
+            {
+                "name": process.name,
+                "pid": process.pid,
+                "worker_pids": _children(process.pid),
+                "management_port": ports.management,
+                "metrics": f"http://{LOOPBACK}:{ports.server_metrics}/metrics",
+                "log": str(process.log),
+                "audit": str(_audit(layout, process.name)),
+            }
+            for process, ports in zip(servers, layout.servers, strict=True)
+        ],
+        "clients": [
+            {
+                "name": process.name,
+                "pid": process.pid,
+                "metrics": f"http://{LOOPBACK}:{ports.client_metrics}/metrics",
+                "log": str(process.log),
+            }
+            for process, ports in zip(clients, layout.servers, strict=False)
+        ],
+        "managers": [
+            {
+                "name": manager.name,
+                "url": url,
+                "pid": manager.pid,
+                "metrics": f"http://{LOOPBACK}:{layout.manager_metrics}/metrics",
+                "log": str(manager.log),
+            }
+        ],
+        "admin": {"username": "admin", "password": admin_password, "token": token, "ca": str(keys.ca_path)},
+        "target": {
+            "host": LOOPBACK,
+            "port": layout.target_port,
+            "root": str(layout.files),
+            "pid": target_process.pid,
+        },
+    }
+    if options.ready_file:
+        part = options.ready_file.with_name(options.ready_file.name + ".part")
+        private_file(part, json.dumps(ready, indent=1)).rename(options.ready_file)
+    return ready, Events([_audit(layout, server.name) for server in servers], as_json=options.json)
+
+
+async def _configure(
+    api: setup.Api, layout: Layout, keys: Keys, where: tuple[str, int, str], password: str, options: Options
+) -> None:
+    async with api:
+        await setup.configure(api, layout, keys, where, direct=options.direct)
+    for ports in layout.servers:
+        for port in (ports.partners, ports.passthrough):
+            await setup.prove(port, keys.host_key.public, username=PARTNER, password=password)
+
+
+def _start_manager(processes: Processes, layout: Layout, keys: Keys, password: str) -> tuple[Process, str]:
+    """Returns the process and an API token of the administrator."""
+    config = private_file(
+        layout.etc / "usp-manager.hcl",
+        f"""\
+name = "usp-manager-1"
+
+encryption {{
+  kek_source = "file"
+  kek        = "{keys.kek_path}"
+}}
+
+database {{
+  engine = "sqlite"
+  path   = "{layout.root / "manager" / "usp.db"}"
+}}
+
+web {{
+  address = "{LOOPBACK}"
+  port    = {layout.manager_port}
+  tls {{
+    cert = "{keys.manager_web.cert_path}"
+    key  = "{keys.manager_web.key_path}"
+  }}
+}}
+
+metrics {{
+  port = {layout.manager_metrics}
+}}
+""",
+    )
+    command = python("usp.manager.main", "-config", str(config))
+    run([*command, "db", "upgrade"])
+    run([*command, "user", "add", "admin", "--role", "admin", "--password-stdin"], stdin=password)
+    token = run([*command, "token", "add", "demo", "--user", "admin"]).strip().splitlines()[-1]
+    log = layout.log / "usp-manager-1.log"
+    return processes.start("usp-manager-1", [*command, "serve"], log), token
+
+
+def _start_server(processes: Processes, layout: Layout, keys: Keys, number: int, options: Options) -> Process:
+    name, ports, tls = f"usp-server-{number}", layout.servers[number - 1], keys.servers[number - 1]
+    config = private_file(
+        layout.etc / f"{name}.hcl",
+        f"""\
+name    = "{name}"
+workers = {options.workers}
+
+web {{
+  address = "{LOOPBACK}"
+  port    = {ports.management}
+  tls {{
+    cert = "{tls.cert_path}"
+    key  = "{tls.key_path}"
+    ca   = "{keys.ca_path}"
+  }}
+}}
+
+audit {{
+  path = "{_audit(layout, name)}"
+}}
+
+metrics {{
+  port = {ports.server_metrics}
+}}
+""",
+    )
+    command = python("usp.server.main", "-config", str(config))
+    return processes.start(name, command, layout.log / f"{name}.log")
+
+
+def _start_client(processes: Processes, layout: Layout, keys: Keys, number: int) -> Process:
+    name, ports = f"usp-client-{number}", layout.servers[number - 1]
+    config = private_file(
+        layout.etc / f"{name}.hcl",
+        f"""\
+name  = "{name}"
+key   = "{keys.clients[number - 1].path}"
+allow = ["{LOOPBACK}/32:{layout.target_port}"]
+
+tunnel {{
+  host     = "{LOOPBACK}"
+  port     = {ports.tunnel}
+  host_key = "{keys.tunnels[number - 1].public}"
+}}
+
+metrics {{
+  port = {ports.client_metrics}
+}}
+""",
+    )
+    command = python("usp.client.main", "-config", str(config))
+    return processes.start(name, command, layout.log / f"{name}.log")
+
+
+def _audit(layout: Layout, server: str) -> Path:
+    return layout.log / f"{server}.audit.jsonl"
+
+
+def _wait_for(url: str, processes: Processes) -> None:
+    """Wait until a readiness page answers 200."""
+    import urllib.error
+    import urllib.request
+
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        processes.check()
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310  (our own loopback URL)
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise UspError("internal", f"{url} does not answer: {error}") from error
+        time.sleep(0.1)
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return sorted(int(child) for child in text.split())
+
+
+def _announce(ready: dict[str, Any], options: Options) -> None:
+    if options.json:
+        click.echo(json.dumps(ready))
+        return
+    partner, manager = ready["partner"], ready["managers"][0]
+    click.echo(
+        f"""
+USP is up in {ready["dir"]}
+
+  As a partner:   sftp -P {partner["port"]} -o UserKnownHostsFile={partner["known_hosts"]} {partner["username"]}@{partner["host"]}
+  Password:       {partner["password"]}
+  Files land in:  {ready["target"]["root"]}
+
+  Manager:        {manager["url"]}/api/v1   user {ready["admin"]["username"]}, password {ready["admin"]["password"]}
+  Command line:   export USP_URL={manager["url"]} USP_CA={ready["admin"]["ca"]} USP_TOKEN={ready["admin"]["token"]}
+                  {Path(sys.executable).parent / "usp"} status
+
+What happens is shown below. Ctrl-C stops everything.
+"""  # noqa: E501  (a command that people copy)
+    )
+
+
+def _watch(events: Events, processes: Processes, options: Options) -> None:
+    while True:
+        for line in events.lines():
+            click.echo(line)
+        for process in processes.ended():
+            click.echo(f"{process.name} (pid {process.pid}) ended with status {process.popen.returncode}", err=True)
+        time.sleep(0.25)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The demo's configuration, made through the REST API, and the proof that a partner can really log in."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import asyncssh
+
+from usp.demo.keys import Keys
+from usp.demo.layout import LOOPBACK, Layout
+from usp.errors import UspError
+
+PUSH_SECONDS = 30
+LOGIN_SECONDS = 30.0
+
+
+@dataclass
+class Api:
+    """A small client of the manager's REST API."""
+
+    url: str
+    token: str
+    ca: str
+
+    async def __aenter__(self) -> Api:
+        context = ssl.create_default_context(cadata=self.ca)
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context), headers={"Authorization": f"Bearer {self.token}"}
+        )
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """POST and return the answer. Raises internal with the API's own words when it refuses."""
+        async with self._http.post(f"{self.url}/api/v1{path}", json=body) as response:
+            text = await response.text()
+            if response.status >= 400:
+                raise UspError("internal", f"POST {path} was answered {response.status}: {text}")
+            return await response.json() if text else None
+
+
+async def configure(api: Api, layout: Layout, keys: Keys, target: tuple[str, int, str], *, direct: bool) -> None:
+    """Make every item and push. `target` is (host, port, host key line)."""
+
+    async def make(kind: str, name: str, **fields: Any) -> None:
+        await api.post(f"/items/{kind}", {"name": name, **fields})
+
+    host, port, host_key = target
+    await make("ca-certificates", "ca", certificate=keys.ca)
+    identity = keys.manager_identity
+    await make("tls-certificates", "manager", certificate=identity.cert, private_key=identity.key)
+    await make("private-keys", "host-key", private_key=keys.host_key.private)
+    await make("public-keys", "target", public_key=host_key)
+    await make("ip-filters", "everybody", default="allow")
+    await make(
+        "rules", "passthrough", inbound_method="password", inbound_source="none", outbound_credentials="passthrough"
+    )
+    await make("inbound-nodes", "partners", ip_filter="everybody", host_keys=["host-key"], rule="passthrough")
+    await make("outbound-nodes", "target", host=host, port=port, host_keys=["target"])
+    await make("routes", "partners", inbound_nodes=["partners"], outbound_nodes=["target"])
+    for number, ports in enumerate(layout.servers, start=1):
+        await _configure_server(make, number, ports, keys, direct=direct)
+    for number in range(1, len(layout.servers) + 1):
+        await api.post(f"/servers/usp-server-{number}/push?wait={PUSH_SECONDS}")
+
+
+async def _configure_server(make: Any, number: int, ports: Any, keys: Keys, *, direct: bool) -> None:
+    server, tunnel, client = f"usp-server-{number}", f"tunnel-{number}", f"usp-client-{number}"
+    path: dict[str, str] = {}
+    await make(
+        "proxy-servers", server, host=LOOPBACK, port=ports.management, ca_certificate="ca", tls_certificate="manager"
+    )
+    if not direct:
+        await make("private-keys", tunnel, private_key=keys.tunnels[number - 1].private)
+        await make("public-keys", client, public_key=keys.clients[number - 1].public)
+        await make("tunnels", tunnel, proxy_server=server, address=LOOPBACK, port=ports.tunnel, private_key=tunnel)
+        await make("proxy-clients", client, tunnel=tunnel, public_key=client)
+        path = {"tunnel": tunnel, "proxy_client": client}
+    # One port per listener on one machine: server k has its own set of listeners.
+    suffix = "" if number == 1 else f"-{number}"
+    for listener, port in (("partners", ports.partners), ("passthrough", ports.passthrough)):
+        name = listener + suffix
+        await make(
+            "listeners",
+            name,
+            address=LOOPBACK,
+            port=port,
+            type="sftp",
+            route="partners",
+            default_outbound_node="target",
+        )
+        await make("deployments", f"{listener}-on-{server}", listener=name, proxy_server=server, **path)
+
+
+async def prove(port: int, host_key: str, *, username: str, password: str) -> None:
+    """Log in as a partner and list the directory, until that works. Raises internal when it does not within 30 s."""
+    known_hosts = asyncssh.import_known_hosts(f"[{LOOPBACK}]:{port} {host_key}\n")
+    deadline = asyncio.get_running_loop().time() + LOGIN_SECONDS
+    while True:
+        try:
+            async with (
+                asyncssh.connect(
+                    LOOPBACK,
+                    port,
+                    config=None,
+                    username=username,
+                    password=password,
+                    known_hosts=known_hosts,
+                    client_keys=None,
+                    agent_path=None,
+                ) as connection,
+                connection.start_sftp_client() as sftp,
+            ):
+                await sftp.listdir(".")
+                return
+        except (OSError, asyncssh.Error) as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise UspError("internal", f"no partner can log in on port {port}: {error}") from error
+        await asyncio.sleep(0.2)
