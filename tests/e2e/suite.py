@@ -167,8 +167,8 @@ def running(*flags: str, port_base: int, env: dict[str, str] | None = None) -> I
             try:
                 started = time.monotonic()
                 while not ready_file.exists():
-                    late = time.monotonic() - started > UP_SECONDS
-                    assert popen.poll() is None and not late, _story(Path(directory), shlex.join(argv))
+                    hopeless = popen.poll() is not None or time.monotonic() - started > UP_SECONDS
+                    assert not hopeless, _story(Path(directory), shlex.join(argv))
                     time.sleep(0.05)
                 yield Suite(popen, json.loads(ready_file.read_text()))
             finally:

@@ -133,7 +133,7 @@ def test_a_snapshot_with_an_unbindable_port_is_rejected(suite: Suite) -> None:
         answer = refused.value.read().decode()
         refused.value.close()
         assert refused.value.code == 409
-        assert "unbindable" in answer and str(port) in answer and "in use" in answer, answer
+        assert all(word in answer for word in ("unbindable", str(port), "in use")), answer
     status = suite.api("GET", "/servers/usp-server-1")
     assert (status["state"], status["version"]) == ("rejected", version)
     assert suite.sftp("pwd\n").returncode == 0, "the old configuration stays in force"
