@@ -50,6 +50,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "deployment.unknown": (Kind.NOT_FOUND, "the server has no such listener or tunnel"),
     "listener.unbindable": (Kind.CONFLICT, "the listener's address cannot be bound"),
     "key.unusable": (Kind.INVALID, "a key or certificate cannot be parsed"),
+    "key.algorithms": (Kind.INVALID, "an SSH algorithm is unknown, or none fits the keys"),
     # sessions
     "target.unreachable": (Kind.UNAVAILABLE, "no connection to the target"),
     "target.refused": (Kind.UNAVAILABLE, "the target closed the connection before or during the login"),

@@ -1,0 +1,213 @@
+"""How an SSH leg starts: on a socket that is there already, over TCP, or through a tunnel link.
+
+asyncssh's own `connect` and `run_server` construct their options anew in a thread for every connection; here a copy
+of prepared options is used, and the connection classes are ours. They add two things to asyncssh's: received bytes
+count as a sign of life (a slow link is not a dead one), and a full socket is passed on as congestion, where asyncssh
+does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncssh
+
+from usp.secret import Secret
+from usp.ssh.options import TUNNEL_PACKET, TUNNEL_WINDOW, one_use
+
+logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs every channel, and in debug level what it carries
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """As whom to log in. Whatever is given is offered."""
+
+    username: str
+    password: Secret | None = None
+    keys: Sequence[asyncssh.SSHKeyPair] = ()
+
+
+class Congestion:
+    """Whether a connection's way out is full, and who wants to know. It is full while anything holds it."""
+
+    def __init__(self) -> None:
+        self._holds: set[Hashable] = set()
+        self._watchers: set[Callable[[bool], None]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._holds)
+
+    def watch(self, watcher: Callable[[bool], None]) -> None:
+        self._watchers.add(watcher)
+        if self._holds:
+            watcher(True)
+
+    def unwatch(self, watcher: Callable[[bool], None]) -> None:
+        self._watchers.discard(watcher)
+
+    def hold(self, by: Hashable) -> None:
+        first = not self._holds
+        self._holds.add(by)
+        if first:
+            self._tell(True)
+
+    def release(self, by: Hashable) -> None:
+        if by in self._holds:
+            self._holds.remove(by)
+            if not self._holds:
+                self._tell(False)
+
+    def _tell(self, full: bool) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(full)
+
+
+class _Ours:
+    """What is ours about both connection classes."""
+
+    _keepalive_count: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.congestion = Congestion()
+
+    def pause_writing(self) -> None:
+        self.congestion.hold("transport")
+
+    def resume_writing(self) -> None:
+        self.congestion.release("transport")
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        self._keepalive_count = 0
+        super().data_received(data, datatype)  # type: ignore[misc]
+
+
+class ServerConnection(_Ours, asyncssh.SSHServerConnection):
+    """We are the SSH server."""
+
+
+class ClientConnection(_Ours, asyncssh.SSHClientConnection):
+    """We are the SSH client."""
+
+
+Connection = TypeVar("Connection", ServerConnection, ClientConnection)
+Start = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+async def serve(
+    sock: socket.socket, options: asyncssh.SSHServerConnectionOptions, owner: Callable[[], asyncssh.SSHServer]
+) -> ServerConnection:
+    """Be SSH server on a connected socket. Returns when the peer has logged in; raises when it did not."""
+    used = one_use(options)
+    used.protocol_factory = owner
+    return await _run(ServerConnection, used, _on(sock))
+
+
+async def speak(
+    sock: socket.socket, options: asyncssh.SSHClientConnectionOptions, owner: Callable[[], asyncssh.SSHClient]
+) -> ClientConnection:
+    """Be SSH client on a connected socket. Returns when logged in."""
+    used = one_use(options)
+    used.protocol_factory = owner
+    return await _run(ClientConnection, used, _on(sock))
+
+
+async def dial(
+    host: str,
+    port: int,
+    options: asyncssh.SSHClientConnectionOptions,
+    login: Login,
+    *,
+    connect_timeout: float,
+    link: ClientConnection | None = None,
+    owner: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
+) -> ClientConnection:
+    """Connect to an SSH server and log in: directly, or through `link` from the Proxy Client's side.
+
+    Raises what asyncssh and the system raise; `usp.ssh.failures.target_failure` knows what it means.
+    """
+    used = one_use(options)
+    used.protocol_factory = owner
+    used.host, used.port = host, port
+    used.username = login.username
+    used.password = login.password.reveal() if login.password else None
+    used.client_keys = one_use_pairs(login.keys)
+    start = _over_tcp(host, port, connect_timeout) if link is None else _through(link, host, port, connect_timeout)
+    return await _run(ClientConnection, used, start)
+
+
+def one_use_pairs(pairs: Sequence[asyncssh.SSHKeyPair]) -> list[asyncssh.SSHKeyPair] | None:
+    """Copies of key pairs for one connection (see `usp.ssh.options`)."""
+    return [copy.copy(pair) for pair in pairs] or None
+
+
+async def _run(kind: type[Connection], options: Any, start: Start) -> Connection:
+    loop = asyncio.get_running_loop()
+    options.waiter = waiter = loop.create_future()
+    made: list[Connection] = []
+
+    def factory() -> Connection:
+        made.append(kind(loop, options, wait="auth"))
+        return made[0]
+
+    try:
+        await start(factory)
+        await waiter
+    except BaseException:
+        waiter.cancel()
+        if made:
+            made[0].abort()
+            await made[0].wait_closed()
+        raise
+    return made[0]
+
+
+def _on(sock: socket.socket) -> Start:
+    async def start(factory: Callable[[], Any]) -> None:
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().create_connection(factory, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    return start
+
+
+def _over_tcp(host: str, port: int, timeout: float) -> Start:
+    async def start(factory: Callable[[], Any]) -> None:
+        async with asyncio.timeout(timeout):
+            await asyncio.get_running_loop().create_connection(factory, host, port)
+
+    return start
+
+
+def _through(link: ClientConnection, host: str, port: int, timeout: float) -> Start:
+    async def start(factory: Callable[[], Any]) -> None:
+        async with asyncio.timeout(timeout):
+            _, inner = await link.create_connection(
+                factory, host, port, window=TUNNEL_WINDOW, max_pktsize=TUNNEL_PACKET
+            )
+        _follow(link.congestion, inner)
+
+    return start
+
+
+def _follow(outer: Congestion, inner: Any) -> None:
+    """A full link is congestion of every connection through it, for as long as that lives."""
+
+    def pass_on(full: bool) -> None:
+        if inner.is_closed():
+            outer.unwatch(pass_on)
+        elif full:
+            inner.congestion.hold("link")
+        else:
+            inner.congestion.release("link")
+
+    outer.watch(pass_on)
