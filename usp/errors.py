@@ -80,14 +80,18 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with input. `loc` is the way to it: ("listeners", 0, "port"); `msg` says what to do."""
+    """One thing wrong with input. `loc` is the way to it: ("listeners", 0, "port"); `msg` says what to do.
+
+    `at` is its place in a text, if it came from one: `FILE:LINE:COL`, or the name of an environment variable.
+    """
 
     loc: tuple[str | int, ...]
     msg: str
+    at: str = ""
 
     def __str__(self) -> str:
         where = ".".join(str(part) for part in self.loc)
-        return f"{where}: {self.msg}" if where else self.msg
+        return ": ".join(part for part in (self.at, where, self.msg) if part)
 
 
 class UspError(Exception):

@@ -1,0 +1,283 @@
+"""From a configuration file and the environment to a validated model: the mechanism behind `usp.settings`.
+
+Mistakes are collected and told with their place: `FILE:LINE:COL: path.to.argument: what (hint)`. The description of a
+field is its hint. A model may have `problems()` (rules over several of its fields) and `file_problems()` (rules that
+look at files); both yield `Problem`s with locations relative to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, TypeVar, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from usp import hcl
+from usp.errors import Problem, UspError
+from usp.model import Model
+from usp.secret import Secret
+
+PREFIX: Final = "USP_"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Marks an argument that names a file. Nobody but its owner may read a private one."""
+
+    private: bool = False
+
+
+Settings = TypeVar("Settings", bound=Model)
+_Loc = tuple[str | int, ...]
+
+
+def load(
+    model: type[Settings],
+    path: str | Path,
+    environ: Mapping[str, str],
+    *,
+    files: bool = True,
+    foreign_blocks: Collection[str] = (),
+) -> Settings:
+    """The effective settings, or `UspError("settings.invalid")` with all problems.
+
+    `files`: look at the files that arguments name, too. `foreign_blocks`: those of other daemons, which may share an
+    environment with this one.
+    """
+    draft = _Draft(str(path))
+    draft.take_block(model, hcl.read(Path(path)), (), draft.values)
+    draft.take_environment(model, environ, foreign_blocks)
+    if draft.problems:
+        raise UspError("settings.invalid", problems=draft.problems)
+    settings = _validated(model, draft)
+    problems = list(_rules(settings, (), "problems"))
+    if files:
+        problems.extend(_files(settings, ()))
+        problems.extend(_rules(settings, (), "file_problems"))
+    if problems:
+        raise UspError("settings.invalid", problems=[draft.placed(problem) for problem in problems])
+    return settings
+
+
+def redacted(settings: Model) -> str:
+    """The settings as the HCL text that would give them, secrets as `***`."""
+    return "\n".join(_rendered(json.loads(settings.model_dump_json()), ""))
+
+
+def file_problems(file: str, loc: _Loc, *, private: bool = False) -> Iterator[Problem]:
+    """What keeps `read_file` from succeeding."""
+    try:
+        read_file(file, private=private)
+    except UspError as error:
+        yield Problem(loc, error.message)
+
+
+def read_file(path: str, *, private: bool = False) -> str:
+    """The text of a file that the settings name; `UspError` if it cannot be read, or is private and others could."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(hcl.MAX_BYTES)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise UspError("settings.unreadable", f"cannot read {path}: {reason}", path=path) from None
+    if private and stat.S_IMODE(mode) & 0o077:
+        message = f"{path} is readable by others (chmod 600 {path})"
+        raise UspError("settings.unreadable", message, path=path)
+    return text
+
+
+# --- from file and environment to values ---
+
+
+class _Draft:
+    """Values before validation, and where each of them comes from."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.values: dict[str, Any] = {}
+        self.places: dict[_Loc, str] = {(): f"{source}:1:1"}
+        self.problems: list[Problem] = []
+
+    def take_block(self, model: type[Model], block: hcl.Node, path: _Loc, values: dict[str, Any]) -> None:
+        assert isinstance(block.value, Mapping)
+        for name, node in block.value.items():
+            here = (*path, name)
+            self.note_places(node, here)
+            field = model.model_fields.get(name)
+            if field is None:
+                self.problems.append(self.placed(Problem(here, _unknown(name, model.model_fields))))
+            elif (inner := _block_model(field)) is not None and node.block:
+                self.take_block(inner, node, here, values.setdefault(name, {}))
+            elif (inner is not None) != node.block:
+                wanted = f"is a block (write {name} {{ ... }})" if inner else f"is an argument (write {name} = ...)"
+                self.problems.append(self.placed(Problem(here, wanted)))
+            else:
+                values[name] = node.plain()
+
+    def note_places(self, node: hcl.Node, path: _Loc) -> None:
+        self.places[path] = f"{self.source}:{node.line}:{node.column}"
+        if isinstance(node.value, tuple):
+            for index, element in enumerate(node.value):
+                self.note_places(element, (*path, index))
+
+    def take_environment(self, model: type[Model], environ: Mapping[str, str], foreign: Collection[str]) -> None:
+        known = {_variable(path): (path, field) for path, field in _arguments(model, ())}
+        for variable in sorted(name for name in environ if name.startswith(PREFIX)):
+            if variable in known:
+                self.override(*known[variable], variable, environ[variable])
+            elif "__" in variable and _block_of(variable) not in {*foreign} - {*model.model_fields}:
+                msg = f"no such argument can be overridden{_suggestion(variable, known)}"
+                self.problems.append(Problem((), msg, at=variable))
+
+    def override(self, path: _Loc, field: FieldInfo, variable: str, text: str) -> None:
+        values = self.values
+        for name in path[:-1]:
+            values = values.setdefault(str(name), {})
+        for place in [place for place in self.places if place[: len(path)] == path]:
+            del self.places[place]
+        self.places[path] = variable
+        try:
+            values[str(path[-1])] = text if _is_text(field) else json.loads(text)
+        except ValueError:
+            self.problems.append(Problem(path, f"does not read as a value ({_text_hint(field)})", at=variable))
+
+    def placed(self, problem: Problem) -> Problem:
+        """The problem with its place: its own, or that of the innermost block around it."""
+        loc = problem.loc
+        while loc not in self.places:
+            loc = loc[:-1]
+        return Problem(problem.loc, problem.msg, at=self.places[loc])
+
+
+def _validated(model: type[Settings], draft: _Draft) -> Settings:
+    try:
+        return model.model_validate_json(json.dumps(draft.values))
+    except ValidationError as error:
+        problems = [
+            draft.placed(Problem(tuple(detail["loc"]), _what(model, detail["loc"], detail)))
+            for detail in error.errors(include_url=False, include_input=False)
+        ]
+        raise UspError("settings.invalid", problems=problems) from None
+
+
+_WHAT: Final = {
+    "missing": "is missing",
+    "string_type": "is not a text in double quotes",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_type": "is not a number",
+    "bool_type": "is not true or false",
+    "tuple_type": "is not a list",
+    "enum": "is not one of {expected}",
+    "greater_than": "is not greater than {gt}",
+    "greater_than_equal": "is smaller than {ge}",
+    "less_than_equal": "is larger than {le}",
+    "string_too_short": "is empty",
+    "string_too_long": "is longer than {max_length} characters",
+    "string_pattern_mismatch": "has the wrong form",
+    "value_error": "{error}",
+}
+
+
+def _what(model: type[Model], loc: _Loc, detail: Any) -> str:
+    template = _WHAT.get(detail["type"])
+    what = template.format(**detail.get("ctx", {})) if template else detail["msg"]
+    hint = _field(model, loc).description
+    return f"{what} ({hint})" if hint else what
+
+
+def _field(model: type[Model], loc: _Loc) -> FieldInfo:
+    for name in loc:
+        field = model.model_fields[str(name)]
+        inner = _block_model(field)
+        if inner is None:
+            break
+        model = inner
+    return field
+
+
+def _unknown(name: str, known: Mapping[str, object]) -> str:
+    return f"is not known here{_suggestion(name, known)}"
+
+
+def _suggestion(name: str, known: Mapping[str, object]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _block_model(field: FieldInfo) -> type[Model] | None:
+    annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
+
+
+def _arguments(model: type[Model], path: _Loc) -> Iterator[tuple[_Loc, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        inner = _block_model(field)
+        if inner is None:
+            yield (*path, name), field
+        else:
+            yield from _arguments(inner, (*path, name))
+
+
+def _variable(path: _Loc) -> str:
+    return PREFIX + "__".join(str(name).upper() for name in path)
+
+
+def _block_of(variable: str) -> str:
+    return variable.removeprefix(PREFIX).partition("__")[0].lower()
+
+
+def _is_text(field: FieldInfo) -> bool:
+    annotation = field.annotation
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = get_args(annotation)[0]
+    return isinstance(annotation, type) and issubclass(annotation, str | Secret)
+
+
+def _text_hint(field: FieldInfo) -> str:
+    if field.annotation is bool:
+        return "write true or false"
+    if field.annotation in (int, float):
+        return "write a number"
+    return 'write a JSON list, such as ["a", "b"]'
+
+
+# --- rules that pydantic does not know ---
+
+
+def _rules(settings: Model, path: _Loc, method: str) -> Iterator[Problem]:
+    for problem in getattr(settings, method, tuple)():
+        yield Problem((*path, *problem.loc), problem.msg)
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Model):
+            yield from _rules(value, (*path, name), method)
+
+
+def _files(settings: Model, path: _Loc) -> Iterator[Problem]:
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        marks = [mark for mark in field.metadata if isinstance(mark, File)]
+        if isinstance(value, Model):
+            yield from _files(value, (*path, name))
+        elif marks:
+            yield from file_problems(value, (*path, name), private=marks[0].private)
+
+
+def _rendered(values: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield f"{indent}{name} {{"
+            yield from _rendered(value, indent + "  ")
+            yield f"{indent}}}"
+        else:
+            yield f"{indent}{name} = {json.dumps(value, ensure_ascii=False)}"

@@ -1,0 +1,226 @@
+"""The log of every process of the suite: structlog in front, one bounded queue and one writer thread behind.
+
+A line is an event with fields: `log.info("session.ended", outcome="completed")`. Nothing that is logged can block the
+event loop: a line that does not fit the queue is dropped and counted. Several processes may append to one file (one
+O_APPEND write per line); only the one told to rotates it, the others notice that the file has been replaced.
+
+Libraries that log through `logging` come out here too, at the levels of `_LIBRARIES`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from usp.errors import UspError
+from usp.logfile import Writer
+from usp.secret import Secret
+from usp.settings import LogFormat, LogLevel, LogSettings
+
+Fields = MutableMapping[str, Any]
+RANK: Final[Mapping[LogLevel, int]] = {level: rank for rank, level in enumerate(LogLevel)}
+
+_LIBRARIES: Final[Mapping[str, Mapping[int, LogLevel]]] = {
+    # asyncssh tells every connection and every failed login at INFO: that is our own sessions' business.
+    "asyncssh": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.DEBUG, logging.WARNING: LogLevel.DEBUG},
+    "aiohttp": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.DEBUG},
+    "uvicorn": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.DEBUG},
+    "asyncio": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.TRACE},
+    "": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.DEBUG},
+}
+"""logger (and those below it) -> how its levels are told; what is not here is WARN or ERROR."""
+
+
+class _State:
+    """What `setup` sets: one per process."""
+
+    def __init__(self) -> None:
+        self.rank = RANK[LogLevel.WARN]
+        self.format = LogFormat.TEXT
+        self.component = "usp"
+        self.writer: Writer | None = None
+
+
+class Logger(structlog.BoundLoggerBase):
+    """`log.info(event, **fields)`. An exception goes into `exc_info=`; a UspError shows its code and problems."""
+
+    def trace(self, event: str, **fields: Any) -> None:
+        self._log(LogLevel.TRACE, event, fields)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._log(LogLevel.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._log(LogLevel.INFO, event, fields)
+
+    def warn(self, event: str, **fields: Any) -> None:
+        self._log(LogLevel.WARN, event, fields)
+
+    warning = warn
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._log(LogLevel.ERROR, event, fields)
+
+    def is_on(self, level: LogLevel) -> bool:
+        return RANK[level] >= _state.rank
+
+    def _log(self, level: LogLevel, event: str, fields: dict[str, Any]) -> None:
+        if RANK[level] >= _state.rank:
+            self._proxy_to_logger("write", event, level=level.value, **fields)
+
+
+class _Sink:
+    """Where structlog hands over the finished line."""
+
+    def write(self, line: str) -> None:
+        if _state.writer is None:  # before `setup`, and in tests
+            sys.stderr.write(line)
+        else:
+            _state.writer.put(line.encode("utf-8", "backslashreplace"))
+
+
+def get_logger(name: str) -> Logger:
+    """The logger of a module; `name` is for the reader of the code only, the log tells events."""
+    del name
+    return Logger(_Sink(), [structlog.contextvars.merge_contextvars, _expand, _rendered], {})
+
+
+def bound(**fields: Any) -> AbstractContextManager[Any]:
+    """`with bound(session=id):` adds the fields to every line of this task and of the tasks that it spawns."""
+    return structlog.contextvars.bound_contextvars(**fields)
+
+
+def bind(**fields: Any) -> None:
+    """Like `bound`, to the end of this task."""
+    structlog.contextvars.bind_contextvars(**fields)
+
+
+def setup(settings: LogSettings, component: str, *, rotate: bool = True) -> None:
+    """Direct this process's log. Exactly one of the processes that share a file has `rotate`."""
+    shutdown()
+    _state.component = component
+    _state.format = settings.format
+    _state.writer = Writer(
+        settings.path,
+        max_size=settings.max_size * 1_000_000 if rotate else 0,
+        max_backups=settings.max_backups,
+        max_age=settings.max_age,
+        on_dropped=_dropped_line,
+    )
+    set_level(settings.level)
+    logging.root.handlers[:] = [_Bridge()]
+
+
+def set_level(level: LogLevel) -> None:
+    """From now on `level` and above are told."""
+    _state.rank = RANK[level]
+    for name, levels in _LIBRARIES.items():
+        told = [number for number, as_level in levels.items() if RANK[as_level] >= _state.rank]
+        logging.getLogger(name).setLevel(min(told, default=logging.WARNING))
+
+
+def reopen() -> None:
+    """Open the file anew (SIGHUP)."""
+    if _state.writer is not None:
+        _state.writer.reopen()
+
+
+def dropped() -> int:
+    """Lines lost since the start, because the output was too slow or broken."""
+    return 0 if _state.writer is None else _state.writer.dropped
+
+
+def _dropped_line(count: int) -> bytes:
+    return _render(LogLevel.WARN, "log.dropped", {"lines": count}).encode()
+
+
+def shutdown() -> None:
+    """Write what is queued, for a moment at most. Later lines go to stderr."""
+    writer, _state.writer = _state.writer, None
+    if writer is not None:
+        writer.close()
+
+
+# --- from an event to a line ---
+
+_BARE: Final = re.compile(r"[\w./:@+,*-]+")
+
+
+def _expand(_: Any, __: str, fields: Fields) -> Fields:
+    """An exception becomes fields: a failure is told by its code, a bug with its traceback."""
+    error = fields.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, UspError):
+        shown: dict[str, Any] = {"code": error.code, "error": error.message, **error.facts}
+        if error.problems:
+            shown["problems"] = [str(problem) for problem in error.problems]
+        return {**shown, **fields}
+    if isinstance(error, BaseException):
+        fields["error"] = f"{type(error).__name__}: {error}"
+        fields["traceback"] = "".join(traceback.format_exception(error))
+    return fields
+
+
+def _rendered(_: Any, __: str, fields: Fields) -> str:
+    return _render(fields.pop("level"), fields.pop("event"), fields)
+
+
+def _render(level: str, event: str, fields: Fields) -> str:
+    time = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    if _state.format is LogFormat.JSON:
+        return _json({"time": time, "level": level, "component": _state.component, "event": event, **_renamed(fields)})
+    words = [time, f"{level:5}", _state.component, _word(event)]
+    words += [f"{name}={_word(value)}" for name, value in fields.items()]
+    return " ".join(words) + "\n"
+
+
+def _renamed(fields: Fields) -> Fields:
+    """A field must not pass itself off as one of the line's own."""
+    taken = ("time", "level", "component", "event")
+    return {f"{name}_" if name in taken else name: value for name, value in fields.items()}
+
+
+def _word(value: object) -> str:
+    """Bare where it cannot be misread, else as JSON: a line stays one line, whatever a partner puts into a name."""
+    text = value if isinstance(value, str) else str(value) if isinstance(value, Secret) else _json(value).rstrip("\n")
+    return text if not isinstance(value, str) or _BARE.fullmatch(text) else json.dumps(text)
+
+
+def _json(value: object) -> str:
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_APPEND_NEWLINE).decode()
+    except TypeError:  # a lone surrogate or a number that orjson does not take
+        return json.dumps(value, default=str) + "\n"
+
+
+# --- libraries ---
+
+
+class _Bridge(logging.Handler):
+    """Takes the records of `logging`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        library = record.name.partition(".")[0]
+        levels = _LIBRARIES.get(library, _LIBRARIES[""])
+        level = levels.get(record.levelno) or (LogLevel.WARN if record.levelno < logging.ERROR else LogLevel.ERROR)
+        try:
+            message = record.getMessage()
+        except Exception:  # a library's faulty log call is not our failure
+            message = str(record.msg)
+        exception = record.exc_info[1] if record.exc_info else None
+        _library_log._log(level, f"{library}.log", {"message": message, "exc_info": exception})
+
+
+_state: Final = _State()
+_library_log: Final = get_logger("logging")

@@ -1,0 +1,244 @@
+"""What the three daemons read at start: one frozen model each, from an HCL file and the environment.
+
+Every argument may be overridden by `USP_<ARGUMENT>`, `USP_<BLOCK>__<ARGUMENT>` (deeper: `USP_WEB__TLS__CERT`); lists
+are written as JSON. Mistakes are collected and told with their place: `FILE:LINE:COL: path.to.argument: what (hint)`.
+The description of a field is its hint, so it says what to write.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+from pydantic import Field
+
+from usp import configfile
+from usp.configfile import File, file_problems, read_file, redacted
+from usp.errors import Problem, UspError
+from usp.model import BindAddress, Host, Model, Name, Port
+from usp.secret import Secret
+
+__all__ = ["redacted"]
+
+DIRECTORY: Final = "/opt/udmg/etc"
+
+PublicFile = Annotated[str, Field(min_length=1), File()]
+PrivateFile = Annotated[str, Field(min_length=1), File(private=True)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
+
+
+class LogLevel(StrEnum):
+    TRACE = "TRACE"
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogSettings(Model):
+    level: LogLevel = Field(default=LogLevel.INFO, description="TRACE, DEBUG, INFO, WARN or ERROR")
+    path: str = Field(default="", description='a file; "" is standard output')
+    format: LogFormat = Field(default=LogFormat.TEXT, description='"text" or "json"')
+    max_size: int = Field(
+        default=100, ge=0, le=1_000_000, description="megabytes before the file is rotated; 0 = never"
+    )
+    max_backups: int = Field(default=5, ge=0, le=100_000, description="rotated files to keep; 0 = all")
+    max_age: Days = Field(default=0, description="days to keep rotated files; 0 = forever")
+
+
+class AuditSettings(Model):
+    path: str = Field(default="", description='a file for the audit lines; "" is standard output')
+
+
+class MetricsSettings(Model):
+    address: BindAddress = Field(default="127.0.0.1", description="IP address of /livez, /readyz and /metrics")
+    port: int = Field(default=0, ge=0, le=65535, description="port of /livez, /readyz and /metrics; 0 = off")
+
+
+class KeepaliveSettings(Model):
+    interval: Seconds = Field(default=5.0, description="seconds of silence before asking whether the peer is there")
+    count: int = Field(default=3, ge=1, le=100, description="unanswered questions before the peer is held for gone")
+
+
+class ServerTls(Model):
+    cert: PublicFile = Field(description="path of this server's certificate chain, PEM")
+    key: PrivateFile = Field(description="path of its private key, PEM")
+    ca: PublicFile = Field(description="path of the CA certificate that managers' certificates are checked with, PEM")
+
+
+class ServerWeb(Model):
+    address: BindAddress = Field(default="0.0.0.0", description="IP address of the management port")  # noqa: S104
+    port: Port = Field(default=8444, description="the management port")
+    tls: ServerTls = Field(description="tls { cert, key, ca }")
+
+
+class ServerLimits(Model):
+    login_timeout: Seconds = Field(default=30.0, description="seconds for a partner to log in")
+    idle_timeout: Seconds = Field(default=900.0, description="seconds without traffic before a session is ended")
+    connect_timeout: Seconds = Field(default=10.0, description="seconds to connect to a target")
+    drain_timeout: Seconds = Field(default=30.0, description="seconds for sessions to end at shutdown")
+    max_sessions: int = Field(default=5000, ge=1, le=1_000_000, description="partner sessions at once")
+    fast_path: bool = Field(default=True, description="relay packets on the short way; false = stock asyncssh")
+
+
+class ServerSettings(Model):
+    """usp-server.hcl"""
+
+    name: Name = Field(description="the name of this server's Proxy Server item: letters, digits, '-' and '_'")
+    workers: int = Field(default=0, ge=0, le=512, description="worker processes; 0 = one per CPU")
+    web: ServerWeb = Field(description="web { tls { cert, key, ca } }")
+    server: ServerLimits = ServerLimits()
+    keepalive: KeepaliveSettings = KeepaliveSettings()
+    log: LogSettings = LogSettings()
+    audit: AuditSettings = AuditSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+
+class TunnelSettings(Model):
+    host: Host = Field(description="name or IP address of the usp-server")
+    port: Port = Field(description="port of the Tunnel on the usp-server")
+    host_key: str = Field(
+        min_length=1,
+        max_length=16384,
+        description="the server's public key on that port: 'ssh-ed25519 AAAA...', or the path of a file with it",
+    )
+
+    def host_key_line(self) -> str:
+        """The public key in OpenSSH form, read from the file if one is named."""
+        return self.host_key if self._is_inline() else read_file(self.host_key).strip()
+
+    def file_problems(self) -> Iterator[Problem]:
+        if not self._is_inline():
+            yield from file_problems(self.host_key, ("host_key",))
+
+    def _is_inline(self) -> bool:
+        return self.host_key.startswith(("ssh-", "ecdsa-", "sk-")) and " " in self.host_key
+
+
+class RetrySettings(Model):
+    initial: Seconds = Field(default=0.5, description="seconds before the first repetition")
+    maximum: Seconds = Field(default=4.0, description="seconds between repetitions at most")
+
+    def problems(self) -> Iterator[Problem]:
+        if self.maximum < self.initial:
+            yield Problem(("maximum",), "is smaller than initial")
+
+
+class ClientSettings(Model):
+    """usp-client.hcl"""
+
+    name: Name = Field(description="the name of this client's Proxy Client item: letters, digits, '-' and '_'")
+    key: PrivateFile = Field(description="path of this client's private SSH key")
+    tunnel: TunnelSettings = Field(description="tunnel { host, port, host_key }")
+    allow: tuple[Annotated[str, Field(pattern=r"^\S+:(\d{1,5}|\*)$")], ...] = Field(
+        default=(), description='what may be dialled, such as ["10.0.0.0/8:22", "sftp.internal:22"]; [] = nothing'
+    )
+    keepalive: KeepaliveSettings = KeepaliveSettings()
+    retry: RetrySettings = RetrySettings()
+    connect_timeout: Seconds = Field(default=10.0, description="seconds to connect to a target")
+    drain_timeout: Seconds = Field(default=30.0, description="seconds for connections to end at shutdown")
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+
+class KekSource(StrEnum):
+    VALUE = "value"
+    FILE = "file"
+
+
+class EncryptionSettings(Model):
+    kek_source: KekSource = Field(default=KekSource.VALUE, description='"value" or "file"')
+    kek: Secret = Field(
+        description="base64 of 32 random bytes (openssl rand -base64 32), or the path of a file with it"
+    )
+
+    def key(self) -> bytes:
+        """The key-encryption key itself: 32 bytes."""
+        text = self.kek.reveal()
+        if self.kek_source is KekSource.FILE:
+            text = read_file(text, private=True)
+        try:
+            key = base64.b64decode(text.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if len(key) != 32:
+            raise UspError("settings.invalid", "is not the base64 form of 32 bytes (openssl rand -base64 32)")
+        return key
+
+    def problems(self) -> Iterator[Problem]:
+        if self.kek_source is KekSource.VALUE:
+            yield from self._key_problems()
+
+    def file_problems(self) -> Iterator[Problem]:
+        if self.kek_source is KekSource.FILE:
+            yield from self._key_problems()
+
+    def _key_problems(self) -> Iterator[Problem]:
+        try:
+            self.key()
+        except UspError as error:
+            yield Problem(("kek",), error.message)
+
+
+class DatabaseEngine(StrEnum):
+    SQLITE = "sqlite"
+
+
+class DatabaseSettings(Model):
+    engine: DatabaseEngine = Field(default=DatabaseEngine.SQLITE, description='"sqlite"')
+    path: str = Field(default="/opt/udmg/var/usp-manager.db", min_length=1, description="sqlite: path of the database")
+
+
+class ManagerTls(Model):
+    cert: PublicFile = Field(description="path of this manager's certificate chain, PEM")
+    key: PrivateFile = Field(description="path of its private key, PEM")
+
+
+class ManagerWeb(Model):
+    address: BindAddress = Field(default="0.0.0.0", description="IP address of UI and API")  # noqa: S104
+    port: Port = Field(default=8443, description="port of UI and API")
+    tls: ManagerTls = Field(description="tls { cert, key }")
+
+
+class LoginSettings(Model):
+    idle_timeout: Seconds = Field(default=1800.0, description="seconds without a request before a login ends")
+    absolute_timeout: Seconds = Field(default=43200.0, description="seconds before a login ends in any case")
+
+
+class PushSettings(Model):
+    interval: Seconds = Field(default=1.0, description="seconds between looks at the servers")
+    timeout: Seconds = Field(default=10.0, description="seconds for a server to answer")
+
+
+class ManagerSettings(Model):
+    """usp-manager.hcl"""
+
+    name: Name = Field(default="usp-manager", description="unique among the managers: letters, digits, '-' and '_'")
+    encryption: EncryptionSettings = Field(description="encryption { kek }")
+    database: DatabaseSettings = DatabaseSettings()
+    web: ManagerWeb = Field(description="web { tls { cert, key } }")
+    login: LoginSettings = LoginSettings()
+    push: PushSettings = PushSettings()
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+
+Settings = TypeVar("Settings", bound=Model)
+
+_DAEMONS: Final[tuple[type[Model], ...]] = (ServerSettings, ClientSettings, ManagerSettings)
+_BLOCKS: Final = frozenset(name for daemon in _DAEMONS for name in daemon.model_fields)
+
+
+def load(model: type[Settings], path: str | Path, environ: Mapping[str, str], *, files: bool = True) -> Settings:
+    """The effective settings, or `UspError("settings.invalid")` with all problems (see `usp.configfile`)."""
+    return configfile.load(model, path, environ, files=files, foreign_blocks=_BLOCKS)
