@@ -63,6 +63,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "tunnel.key_mismatch": (Kind.FORBIDDEN, "the peer's key on the tunnel is not the configured one"),
     "tunnel.hello_refused": (Kind.FORBIDDEN, "the tunnel's hello was refused"),
     "sftp.protocol": (Kind.INVALID, "malformed SFTP"),
+    "sftp.limit": (Kind.LIMITED, "too many SFTP requests open at once"),
     # administration
     "auth.invalid": (Kind.UNAUTHENTICATED, "wrong user name or password, or token not valid"),
     "auth.forbidden": (Kind.FORBIDDEN, "the role does not allow this"),

@@ -76,6 +76,16 @@ Record: TypeAlias = Opened | FileClosed | Changed | Denied
 
 
 def printable(path: bytes) -> str:
-    r"""`path` as text: UTF-8, with control characters and bytes that are none written as \xNN."""
-    text = path.decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    r"""`path` as text: UTF-8, with `\` doubled, and what is no UTF-8 or not printable as \xNN, \n and the like."""
+    text = path.decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(map(_printable, text))
+
+
+def _printable(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    if char.isprintable() and char != "\\":
+        return char
+    return char.encode("unicode_escape").decode("ascii")

@@ -1,14 +1,85 @@
-"""The session machine (being built: it passes every byte for now; the signatures are final)."""
+r"""The session machine: what passes between one partner and one target, and what does not.
+
+The partner's SFTP channel and the target's are a byte stream in each direction; the session moves them, this decides.
+It is a man in the middle who understands every packet but copies none that he does not change.
+
+A conversation has three states, and only the packets that the table names are legal in them; anything else ends the
+session with a `Close` that says who is to blame. The first packet is the partner's INIT, forwarded as version 3 and
+without extensions; the second is the target's VERSION, forwarded with the extensions that `ops` knows. Then
+requests and answers flow, in any order, tied by the request's id. The state is which look (see `framing`) is installed
+at each stream, so that it costs nothing to ask for it.
+
+    state     partner may send      target may send       then
+    -------   -------------------   -------------------   -------
+    START     INIT (version >= 3)   nothing               GREETED
+    GREETED   requests              VERSION (exactly 3)   OPEN
+    OPEN      requests              answers               OPEN
+    any       anything wrong        anything wrong        CLOSED
+
+A request takes the first of these ways that fits:
+
+    what it is                                          what happens
+    ------------------------------------------------    ------------------------------------------------------------
+    too short for its fields, or its id is still open   Close: the partner broke the protocol
+    more requests open than `Limits.requests`           Close: limit
+    not in the table of operations                      STATUS OP_UNSUPPORTED, Denied
+    a path with NUL, or longer than `Limits.path`       STATUS FAILURE, Denied
+    on a handle that the target did not give            STATUS FAILURE, Denied
+    an open above `Limits.handles`                      STATUS FAILURE, Denied
+    denied by the policy                                STATUS as the policy says, Denied
+    anything else                                       forwarded: paths in normal form, nothing after the last field
+
+Of the target's answers each must name an open request and be of the type that the table gives for it, or STATUS:
+
+    answer            to              what happens, besides forwarding
+    ---------------   -------------   ------------------------------------------------------------------------------
+    HANDLE            OPEN, OPENDIR   the handle may be used from now on; Opened
+    DATA              READ            counted; more than was asked for is an error
+    STATUS            WRITE           counted when ok
+    STATUS            CLOSE           FileClosed (the handle was dead when CLOSE was forwarded, whatever the answer is)
+    STATUS            what changes    Changed
+    STATUS            OPEN, OPENDIR   Opened, with that status
+    EXTENDED_REPLY    limits          forwarded with nothing in it that this relay would not let pass
+    STATUS OK         what has data   an error
+
+An answer of our own may not cut into a packet of the target that is half through: it waits for its end (`framing`).
+One request gets one answer: STATUS from here, or whatever the target said, never both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from struct import Struct
+from typing import Final, Literal, NamedTuple
 
-from usp.sftp.records import Record
+from usp.errors import Kind, UspError
+from usp.sftp import packets
+from usp.sftp.framing import DROP, FORWARD, MORE, Framer, Verdict
+from usp.sftp.ops import CLOSE, LIMITS, OPEN, OPENDIR, READ, VERSION, WRITE, Op, OpClass, Packet, Status
+from usp.sftp.packets import HANDLE_MAX, Request
+from usp.sftp.paths import problem
+from usp.sftp.policy import AllowAll, Deny, Policy
+from usp.sftp.records import Changed, Denied, FileClosed, Opened, Record
+from usp.sftp.wire import U32, Bytes, malformed
 
-Bytes: TypeAlias = bytes | bytearray | memoryview
+# Plain integers: comparing with an IntEnum's member costs more than the rest of a look.
+_T_READ, _T_WRITE, _T_STATUS, _T_DATA = int(Packet.READ), int(Packet.WRITE), int(Packet.STATUS), int(Packet.DATA)
+_TRANSFERS: Final = frozenset({_T_READ, _T_WRITE})
+_ID: Final = Struct(">BI")  # type, id
+_ID_U32: Final = Struct(">BII")  # type, id, and what WRITE, READ, STATUS and DATA have next
+_OFFSET_SIZE: Final = Struct(">QI")  # of READ and WRITE, after the handle
+_OVERHEAD: Final = 1024  # what OpenSSH leaves of a packet for everything but the data
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may hold here. The packet's size is OpenSSH's; clients keep 64 requests open, some a few 100."""
+
+    packet: int = 256 * 1024
+    requests: int = 2048
+    handles: int = 2048
+    path: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +100,278 @@ class Step(NamedTuple):
     close: Close | None
 
 
+@dataclass(slots=True)
+class _File:
+    """What is behind a handle."""
+
+    path: bytes
+    directory: bool
+    reads: bool
+    writes: bool
+    bytes_read: int = 0
+    bytes_written: int = 0
+    failures: int = 0
+
+
+class _Asked(NamedTuple):
+    """A request that the target has not answered. `amount`: bytes asked for, or sent."""
+
+    op: Op
+    file: _File | None
+    amount: int
+    request: Request | None
+
+
 class Relay:
+    """One session. Give it what arrives, do what the `Step` says; see the module's text for what it decides.
+
+    Whoever feeds it must stop reading a side while the other cannot be written to: a refused request is answered to
+    the side that it came from, so the partner's own channel counts too.
+    """
+
+    def __init__(self, policy: Policy | None = None, limits: Limits | None = None) -> None:
+        self._policy: Policy = policy or AllowAll()
+        self._limits = limits or Limits()
+        self._io_max = self._limits.packet - _OVERHEAD
+        self._inbound = Framer(self._init, self._limits.packet)
+        self._outbound = Framer(self._too_early, self._limits.packet)
+        self._asked: dict[int, _Asked] = {}
+        self._handles: dict[bytes, _File] = {}
+        self._replies: list[Bytes] = []
+        self._records: list[Record] = []
+        self._close: Close | None = None
+
     def from_inbound(self, data: Bytes) -> Step:
         """Bytes from the partner."""
-        return Step((data,), (), (), None)
+        if self._close:
+            return Step((), (), (), self._close)
+        out: list[Bytes] = []
+        try:
+            self._inbound.feed(data, out)
+        except UspError as error:
+            self._end("partner", error)
+        if not self._replies and not self._records:
+            return Step(out, (), (), self._close)
+        replies, self._replies = self._replies, []
+        return Step(out, replies, self._take_records(), self._close)
 
     def from_outbound(self, data: Bytes) -> Step:
         """Bytes from the target."""
-        return Step((), (data,), (), None)
+        if self._close:
+            return Step((), (), (), self._close)
+        out: list[Bytes] = []
+        try:
+            self._outbound.feed(data, out)
+        except UspError as error:
+            self._end("target", error)
+        return Step((), out, self._take_records() if self._records else (), self._close)
 
     def inbound_eof(self) -> Step:
         """The partner will send no more; a Close when it stopped in the middle of a packet."""
-        return Step((), (), (), None)
+        if self._inbound.inside and not self._close:
+            self._end("partner", malformed("the stream ends in the middle of a packet"))
+        return Step((), (), (), self._close)
 
     def finish(self) -> Sequence[Record]:
         """The session is over: what was still open or unanswered. Nothing may be fed after it."""
-        return ()
+        for asked in self._asked.values():
+            self._record(asked, None)
+        for file in self._handles.values():
+            self._record_closed(file, None)
+        self._asked, self._handles = {}, {}
+        return self._take_records()
+
+    def _take_records(self) -> list[Record]:
+        records, self._records = self._records, []
+        return records
+
+    def _end(self, side: Literal["partner", "target"], error: UspError) -> None:
+        self._close = Close("limit" if error.kind is Kind.LIMITED else "protocol_error", side, error.message)
+
+    # The greeting
+
+    def _init(self, data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
+        if have < length:
+            return MORE
+        if length < 5 or data[at] != Packet.INIT:
+            raise malformed("the first packet is not INIT")
+        version = _ID.unpack_from(data, at)[1]
+        if version < VERSION:
+            raise malformed(f"INIT asks for version {version}")
+        self._inbound.look = self._request
+        self._outbound.look = self._version
+        return packets.init(VERSION)
+
+    def _too_early(self, data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
+        raise malformed("an answer before any question")
+
+    def _version(self, data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
+        if have < length:
+            return MORE
+        if data[at] != Packet.VERSION:
+            raise malformed("the first packet is not VERSION")
+        version, extensions = packets.decode_version(bytes(data[at : at + length]))
+        if version != VERSION:
+            raise malformed(f"VERSION is {version}")
+        self._outbound.look = self._answer
+        return packets.version(VERSION, extensions)
+
+    # Requests
+
+    def _request(self, data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
+        """READ and WRITE are taken apart here, at once; the others by the table, when all of the packet is there."""
+        if have < 9 and have < length:
+            return MORE
+        if length < 5:
+            raise malformed("a request without an id")
+        kind, request_id = _ID.unpack_from(data, at)
+        if kind in _TRANSFERS:
+            return self._transfer(kind, request_id, data, at, have, length)
+        if have < length:
+            return MORE
+        self._admit(request_id)
+        return self._by_table(request_id, bytes(data[at : at + length]))
+
+    def _admit(self, request_id: int) -> None:
+        if request_id in self._asked:
+            raise malformed(f"request id {request_id} is still open")
+        if len(self._asked) + self._outbound.held >= self._limits.requests:
+            raise UspError("sftp.limit", f"more than {self._limits.requests} requests open")
+
+    def _transfer(self, kind: int, request_id: int, data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
+        """READ (section 6.4: handle, offset, length) or WRITE (handle, offset, string), the packets that come often."""
+        if length < 21:
+            raise malformed("READ or WRITE is too short")
+        handle_size = U32.unpack_from(data, at + 5)[0]
+        head = 21 + handle_size
+        if handle_size > HANDLE_MAX or length < head:
+            raise malformed("READ or WRITE with a bad handle")
+        if have < head:
+            return MORE
+        offset, amount = _OFFSET_SIZE.unpack_from(data, at + 9 + handle_size)
+        if kind == _T_WRITE and length != head + amount:
+            raise malformed("WRITE is longer or shorter than its data")
+        if kind == _T_READ and have < length:
+            return MORE
+        self._admit(request_id)
+        op = WRITE if kind == _T_WRITE else READ
+        handle = bytes(data[at + 9 : at + 9 + handle_size])
+        file = self._handles.get(handle)
+        if file is None:
+            return self._refuse(request_id, op.name, (), Status.FAILURE, "unknown handle")
+        if kind == _T_READ and (amount > self._io_max or length != head):
+            amount = min(amount, self._io_max)  # an answer longer than this would not pass
+            self._asked[request_id] = _Asked(op, file, amount, None)
+            return packets.encode_request(Request(op, request_id, (handle, offset, amount)))
+        self._asked[request_id] = _Asked(op, file, amount, None)
+        return FORWARD
+
+    def _by_table(self, request_id: int, body: bytes) -> Verdict | bytes:
+        op = packets.find_op(body)
+        if isinstance(op, str):
+            return self._refuse(request_id, op, (), Status.OP_UNSUPPORTED, "Operation unsupported")
+        request = packets.decode_request(op, body)
+        for path in request.paths:
+            if text := problem(path, self._limits.path):
+                return self._refuse(request_id, op.name, (), Status.FAILURE, text)
+        files = [self._handles[handle] for handle in request.handles if handle in self._handles]
+        if len(files) < len(request.handles):
+            return self._refuse(request_id, op.name, (), Status.FAILURE, "unknown handle")
+        if files:
+            request = replace(request, paths=tuple(file.path for file in files))
+        elif op in (OPEN, OPENDIR) and len(self._handles) >= self._limits.handles:
+            return self._refuse(request_id, op.name, request.paths, Status.FAILURE, "too many open handles")
+        if op is CLOSE:
+            del self._handles[request.handles[0]]
+        elif isinstance(decision := self._policy.decide(request), Deny):
+            return self._refuse(request_id, op.name, request.paths, decision.status, decision.text)
+        self._asked[request_id] = _Asked(op, files[0] if files else None, 0, request)
+        encoded = packets.encode_request(request)
+        return FORWARD if encoded[4:] == body else encoded
+
+    def _refuse(self, request_id: int, op: str, paths: tuple[bytes, ...], status: Status, text: str) -> Verdict:
+        reply = packets.status(request_id, status, text)
+        if self._outbound.insert(reply):
+            self._replies.append(reply)
+        self._records.append(Denied(op, paths, status, text))
+        return DROP
+
+    # Answers
+
+    def _answer(self, data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
+        if have < 9 and have < length:
+            return MORE
+        if length < 9:
+            raise malformed("an answer that is too short")
+        kind, request_id, number = _ID_U32.unpack_from(data, at)
+        asked = self._asked.get(request_id)
+        if asked is None:
+            raise malformed(f"an answer to request {request_id}, which is not open")
+        if kind == _T_STATUS:
+            return self._status(request_id, asked, number)
+        if kind != asked.op.answer:
+            raise malformed(f"an answer of type {kind} to {asked.op.name}")
+        if kind == _T_DATA:
+            file = asked.file
+            assert file
+            if length != 9 + number or number > asked.amount:
+                raise malformed("DATA is not as long as it says, or longer than was asked for")
+            file.bytes_read += number
+        elif kind == Packet.HANDLE or asked.op is LIMITS:
+            if have < length:
+                return MORE
+            return self._whole(request_id, asked, bytes(data[at : at + length]))
+        del self._asked[request_id]
+        return FORWARD
+
+    def _status(self, request_id: int, asked: _Asked, code: int) -> Verdict:
+        if code == Status.OK and asked.op.answer is not None:
+            raise malformed(f"STATUS OK to {asked.op.name}")
+        del self._asked[request_id]
+        if asked.request:
+            self._record(asked, code)
+        elif code == Status.OK:
+            assert asked.file
+            asked.file.bytes_written += asked.amount
+        elif asked.op is WRITE or code != Status.EOF:
+            assert asked.file
+            asked.file.failures += 1
+        return FORWARD
+
+    def _whole(self, request_id: int, asked: _Asked, body: bytes) -> Verdict | bytes:
+        """HANDLE, and the answer to limits@openssh.com: the two whose content matters."""
+        del self._asked[request_id]
+        if asked.op is LIMITS:
+            limits = self._limits
+            return packets.clamp_limits(body, limits.packet, self._io_max, limits.handles)
+        handle = packets.decode_handle(body)
+        if handle in self._handles:
+            raise malformed("HANDLE gives a handle that is already open")
+        opened = self._opened(asked, Status.OK)
+        self._records.append(opened)
+        self._handles[handle] = _File(opened.path, opened.directory, opened.reads, opened.writes)
+        return FORWARD
+
+    # Records
+
+    def _opened(self, asked: _Asked, status: int | None) -> Opened:
+        request = asked.request
+        assert request
+        reads = OpClass.READ in request.classes
+        writes = bool(request.classes & {OpClass.WRITE, OpClass.CREATE, OpClass.OVERWRITE})
+        return Opened(request.paths[0], asked.op is OPENDIR, reads, writes, status)
+
+    def _record(self, asked: _Asked, status: int | None) -> None:
+        op, request = asked.op, asked.request
+        if op is OPEN or op is OPENDIR:
+            self._records.append(self._opened(asked, status))
+        elif op is CLOSE:
+            assert asked.file
+            self._record_closed(asked.file, status)
+        elif op.writes and request:
+            self._records.append(Changed(op.name, request.paths, status, request.attrs))
+
+    def _record_closed(self, file: _File, status: int | None) -> None:
+        if not file.directory:
+            counts = file.bytes_read, file.bytes_written, file.failures
+            self._records.append(FileClosed(file.path, file.reads, file.writes, *counts, status))
