@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import socket
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ import asyncssh
 
 from usp.secret import Secret
 from usp.ssh.options import TUNNEL_PACKET, TUNNEL_WINDOW, one_use
-
-logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs every channel, and in debug level what it carries
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +73,7 @@ class _Ours:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.congestion = Congestion()
+        self.at_end: list[Callable[[], None]] = []
 
     def pause_writing(self) -> None:
         self.congestion.hold("transport")
@@ -86,6 +84,11 @@ class _Ours:
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         self._keepalive_count = 0
         super().data_received(data, datatype)  # type: ignore[misc]
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        super()._cleanup(exc)  # type: ignore[misc]
+        while self.at_end:
+            self.at_end.pop()()
 
 
 class ServerConnection(_Ours, asyncssh.SSHServerConnection):
@@ -203,11 +206,7 @@ def _follow(outer: Congestion, inner: Any) -> None:
     """A full link is congestion of every connection through it, for as long as that lives."""
 
     def pass_on(full: bool) -> None:
-        if inner.is_closed():
-            outer.unwatch(pass_on)
-        elif full:
-            inner.congestion.hold("link")
-        else:
-            inner.congestion.release("link")
+        (inner.congestion.hold if full else inner.congestion.release)("link")
 
     outer.watch(pass_on)
+    inner.at_end.append(lambda: outer.unwatch(pass_on))
