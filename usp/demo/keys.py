@@ -52,9 +52,7 @@ def make(layout: Layout, *, servers: int) -> Keys:
     ca = pki.new_ca("USP demo CA", now=now)
 
     def tls(name: str, uri: str | None = None) -> TlsPair:
-        cert, key = pki.issue(
-            ca, common_name=name, uris=[uri] if uri else [], dns=["localhost"], ips=[LOOPBACK], now=now
-        )
+        cert, key = pki.issue(ca, uri=uri, dns=["localhost"], ips=[LOOPBACK], now=now)
         return TlsPair(cert, key, private_file(etc / f"{name}.crt", cert), private_file(etc / f"{name}.key", key))
 
     def ssh(name: str) -> SshKey:

@@ -1,0 +1,57 @@
+# usp-server: the gateway in the DMZ. Every argument is here; those that are commented out show their default.
+# Any argument may be overridden from the environment: USP_NAME, USP_SERVER__IDLE_TIMEOUT, USP_WEB__TLS__CERT, ...
+# `usp-server -config FILE --check` says what is in effect, and what is wrong.
+
+# The name of this server's Proxy Server item in the manager.
+name = "usp-server-1"
+
+# Worker processes; 0 = one per CPU.
+# workers = 0
+
+# The management port, for managers only (mutual TLS): never reachable from outside.
+web {
+  # address = "0.0.0.0"
+  # port    = 8444
+
+  tls {
+    cert = "/opt/udmg/etc/tls/usp-server.crt" # names usp://server/NAME as URI
+    key  = "/opt/udmg/etc/tls/usp-server.key" # readable by its owner only
+    ca   = "/opt/udmg/etc/tls/ca.crt"         # managers' certificates are checked with it
+  }
+}
+
+# Limits of partner sessions. Times are in seconds.
+server {
+  # login_timeout   = 30.0
+  # idle_timeout    = 900.0
+  # connect_timeout = 10.0 # to a target
+  # drain_timeout   = 30.0 # for sessions to end at shutdown
+  # max_sessions    = 5000
+  # fast_path       = true # false = relay with stock asyncssh (slower)
+}
+
+# When tunnel links and SSH connections are held for dead: interval seconds of silence, count times.
+keepalive {
+  # interval = 5.0
+  # count    = 3
+}
+
+log {
+  # level       = "INFO" # TRACE, DEBUG, INFO, WARN or ERROR
+  # path        = ""     # "" = standard output
+  # format      = "text" # or "json"
+  # max_size    = 100    # megabytes before the file is rotated; 0 = never
+  # max_backups = 5      # rotated files to keep; 0 = all
+  # max_age     = 0      # days to keep them; 0 = forever
+}
+
+# One JSON object per line: logins, files, sessions.
+audit {
+  # path = "" # "" = standard output
+}
+
+# /livez, /readyz and /metrics.
+metrics {
+  # address = "127.0.0.1"
+  # port    = 0 # 0 = off
+}

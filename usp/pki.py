@@ -1,0 +1,111 @@
+"""A small certification authority (ECDSA P-256), for usp-demo, tests and first installations.
+
+The clock is an argument: `now` is when a certificate begins to be valid (five minutes of grace are taken off).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+GRACE: Final = timedelta(minutes=5)
+
+
+class Identity(NamedTuple):
+    """A certificate and its private key, PEM texts. The key stays out of `repr`."""
+
+    cert: str
+    key: str
+
+    def __repr__(self) -> str:
+        return f"Identity({self.cert.splitlines()[1][:16]}...)"
+
+
+def new_ca(name: str, *, now: datetime, days: int = 3650) -> Identity:
+    """A self-signed CA that may issue end certificates only."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(_name(name), _name(name), key.public_key(), now, days)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = builder.add_extension(identifier, critical=False)
+    return _signed(builder, key, key)
+
+
+def issue(
+    ca: Identity,
+    *,
+    now: datetime,
+    uri: str | None = None,
+    dns: Iterable[str] = (),
+    ips: Iterable[str] = (),
+    days: int = 825,
+) -> Identity:
+    """A certificate for TLS server and client use, named by its SANs: URI (see `usp.tls.identity`), DNS and IP."""
+    ca_cert = x509.load_pem_x509_certificate(ca.cert.encode())
+    ca_key = serialization.load_pem_private_key(ca.key.encode(), password=None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)] if uri else []
+    names += [x509.DNSName(name) for name in dns]
+    names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ips]
+    assert names, "a certificate that names nobody"
+    subject = _name(str(names[0].value))
+    builder = _builder(subject, ca_cert.subject, key.public_key(), now, days)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    builder = builder.add_extension(identifier, critical=False)
+    return _signed(builder, ca_key, key)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - GRACE)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])  # RFC 5280: at most 64 characters
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _signed(
+    builder: x509.CertificateBuilder, signer: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePrivateKey
+) -> Identity:
+    certificate = builder.sign(signer, hashes.SHA256())
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Identity(certificate.public_bytes(serialization.Encoding.PEM).decode(), key_pem.decode())
