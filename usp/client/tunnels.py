@@ -100,6 +100,12 @@ class Tunnel:
         finally:
             self._lines -= 1
 
+    def unready(self) -> str:
+        """Why the tunnel does not do its work, or ""."""
+        if self.draining:
+            return "draining"
+        return "" if self.links else "no link to the server"
+
     def surplus(self) -> bool:
         return self.draining or self._lines > self.slots
 

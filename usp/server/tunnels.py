@@ -60,18 +60,18 @@ class Link:
     @property
     def usable(self) -> bool:
         """Whether new connections may go through it."""
-        return self.state is LinkState.UP and not self.connection.is_closed()
+        return self.state is LinkState.UP and not self.lost
 
     @property
     def lost(self) -> bool:
         """Whether what went through it is gone."""
-        return self.state is LinkState.DOWN or (self._connection is not None and self._connection.is_closed())
+        return self.state is LinkState.DOWN or bool(self._reason)
 
     def end(self, reason: str) -> None:
-        """Close it; what goes through it ends. `reason` is what the operator reads."""
+        """Close it; what goes through it ends. `reason` is what operators read, at both ends."""
         self._reason = self._reason or reason
         if self._connection is not None:
-            self._connection.abort()
+            self._connection.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, reason)
         elif self._task is not None:
             self._task.cancel()
 
@@ -166,9 +166,10 @@ class Links:
             raise UspError("tunnel.hello_refused", "the client did not begin with its hello")
         refused = self._judge(link, said)
         if refused is not None:
+            link._reason = f"{refused.code}: {refused.message}"
             control.send(refused)
             await self._parting(control)
-            raise UspError("tunnel.hello_refused", f"{refused.code}: {refused.message}")
+            raise UspError("tunnel.hello_refused", link._reason)
         link.client, link.version, link.instance = said.name, said.version, said.instance
         control.send(Welcome(server=self._server, slot=self._slot, slots=self._slots))
         return control
@@ -227,8 +228,9 @@ class _Owner(asyncssh.SSHClient):
         self._link = link
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self._link.state is not LinkState.HANDSHAKING:
-            self._link._reason = self._link._reason or str(link_failure(exc))
+        if self._link._connection is not None:  # before that, `speak` raises what was wrong
+            why = "the client closed it" if exc is None else str(link_failure(exc))
+            self._link._reason = self._link._reason or why
 
 
 def _names(spec: TunnelSpec, key: str) -> set[str]:

@@ -1,0 +1,66 @@
+"""The usp-client daemon: reads its settings, holds its tunnel up, answers health checks, drains at SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from usp import daemon, health, sdnotify
+from usp.client.allow import AllowList
+from usp.client.tunnels import Limits, Tunnel, Where
+from usp.configfile import read_file
+from usp.errors import Problem, UspError
+from usp.metrics import TUNNEL_LINKS
+from usp.secret import Secret
+from usp.settings import ClientSettings
+from usp.ssh import keys
+from usp.ssh.options import Timing
+
+
+def configured(settings: ClientSettings, instance: str) -> Tunnel:
+    """The tunnel that the settings describe. Raises UspError with a problem for each key or entry that is no good."""
+    problems: list[Problem] = []
+    client_key = Secret(read_file(settings.key, private=True))
+    server_key = settings.tunnel.host_key_line()
+    for loc, parse in (
+        (("key",), lambda: keys.parse_private(client_key)),
+        (("tunnel", "host_key"), lambda: keys.parse_public(server_key)),
+    ):
+        try:
+            parse()
+        except UspError as error:
+            problems.append(Problem(loc, error.message))
+    try:
+        allow = AllowList.of(settings.allow)
+    except UspError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise UspError("settings.invalid", problems=problems)
+    where = Where(settings.tunnel.host, settings.tunnel.port, server_key, client_key, settings.name, instance)
+    keepalive = settings.keepalive
+    limits = Limits(
+        timing=Timing(keepalive_interval=keepalive.interval, keepalive_count=keepalive.count),
+        connect_timeout=settings.connect_timeout,
+        retry_initial=settings.retry.initial,
+        retry_maximum=settings.retry.maximum,
+    )
+    return Tunnel(where, allow, limits)
+
+
+async def run(settings: ClientSettings, stop: asyncio.Event) -> None:
+    tunnel = configured(settings, secrets.token_hex(8))
+    TUNNEL_LINKS.labels(f"{settings.tunnel.host}:{settings.tunnel.port}").set_function(lambda: len(tunnel.links))
+    site = await health.start(settings.metrics, tunnel.unready)
+    tunnel.start()
+    sdnotify.notify(READY=1)
+    try:
+        await stop.wait()
+    finally:
+        await tunnel.drain(settings.drain_timeout)
+        await site.close()
+
+
+main = daemon.command("usp-client", ClientSettings, run)
+
+if __name__ == "__main__":
+    main()
