@@ -22,14 +22,14 @@ def configured(settings: ClientSettings, instance: str) -> Tunnel:
     problems: list[Problem] = []
     client_key = Secret(read_file(settings.key, private=True))
     server_key = settings.tunnel.host_key_line()
-    for loc, parse in (
-        (("key",), lambda: keys.parse_private(client_key)),
-        (("tunnel", "host_key"), lambda: keys.parse_public(server_key)),
-    ):
-        try:
-            parse()
-        except UspError as error:
-            problems.append(Problem(loc, error.message))
+    try:
+        keys.parse_private(client_key)
+    except UspError as error:
+        problems.append(Problem(("key",), error.message))
+    try:
+        keys.parse_public(server_key)
+    except UspError as error:
+        problems.append(Problem(("tunnel", "host_key"), error.message))
     try:
         allow = AllowList.of(settings.allow)
     except UspError as error:

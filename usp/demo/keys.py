@@ -56,7 +56,8 @@ def make(layout: Layout, *, servers: int) -> Keys:
         return TlsPair(cert, key, private_file(etc / f"{name}.crt", cert), private_file(etc / f"{name}.key", key))
 
     def ssh(name: str) -> SshKey:
-        private, public = ssh_keys.generate("ed25519", comment=name)
+        secret, public = ssh_keys.generate(comment=name)
+        private = secret.reveal()
         private_file(etc / f"{name}.pub", public + "\n")
         return SshKey(private_file(etc / name, private), private, public)
 

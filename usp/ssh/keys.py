@@ -68,10 +68,11 @@ def same(one: asyncssh.SSHKey, other: asyncssh.SSHKey) -> bool:
     return one.public_data == other.public_data
 
 
-def generate(type: str = DEFAULT_TYPE) -> tuple[Secret, str]:
+def generate(type: str = DEFAULT_TYPE, *, comment: str = "") -> tuple[Secret, str]:
     """A new key pair: private key (OpenSSH form) and public line."""
-    key = asyncssh.generate_private_key(type)
-    return Secret(key.export_private_key("openssh").decode("ascii")), public_line(key)
+    key = asyncssh.generate_private_key(type, comment=comment or None)
+    line = f"{public_line(key)} {comment}".rstrip()
+    return Secret(key.export_private_key("openssh").decode("ascii")), line
 
 
 def facts(key: asyncssh.SSHKey) -> Mapping[str, str | int]:
