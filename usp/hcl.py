@@ -302,16 +302,20 @@ def _seen(error: UnexpectedInput) -> str:
 
 def _wanted(error: UnexpectedInput) -> str:
     expected = error.expected if isinstance(error, UnexpectedToken) else set()
-    if "LSQB" in expected and "DBLQUOTE" in expected:
-        return "where a value should be"
-    if "EQ" in expected:
-        return "where = or { should be"
-    if "LBRACE" in expected:
-        return "where the line should end or a { should be"
-    for terminal, character in (("RBRACE", "}"), ("RSQB", "]"), ("RPAR", ")")):
-        if terminal in expected:
-            return f"is a {character} missing?"
+    for terminals, words in _WANTED:
+        if terminals <= expected:
+            return words
     return "where an argument, a block or the end of the file should be"
+
+
+_WANTED: Final = (  # the first that fits
+    ({"LSQB", "DBLQUOTE"}, "where a value should be"),
+    ({"EQ"}, "where = or { should be"),
+    ({"LBRACE"}, "where = or { should be"),
+    ({"RSQB"}, "where , or ] should be"),
+    ({"RPAR"}, "where , or ) should be"),
+    ({"RBRACE"}, "where the line should end or a } should be"),
+)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ NAME_PATTERN: Final = r"^[a-zA-Z0-9_-]{1,255}$"
 USERNAME_PATTERN: Final = r"^[a-zA-Z0-9_.@-]{1,255}$"
 HOST_PATTERN: Final = (
     r"^(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)(?:\.[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*\.?$"
-    r"|^[0-9a-fA-F:.]{2,45}$"
+    r"|^[0-9a-fA-F]*:[0-9a-fA-F:.]{1,44}$"
 )
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]

@@ -1,6 +1,6 @@
 """Run-time states and what servers tell managers about them.
 
-Each state machine is one enum and one row in `TRANSITIONS`; `advance` refuses a step that the table does not have,
+Each state machine is one enum and one table in `TRANSITIONS`; `advance` refuses a step that the table does not have,
 because such a step is a bug. The words are fixed (interfaces.md, "Names of states").
 """
 
@@ -55,39 +55,48 @@ class PushState(StrEnum):
     UNREACHABLE = "unreachable"
 
 
-TRANSITIONS: Final[Mapping[StrEnum, frozenset[StrEnum]]] = MappingProxyType(
+TRANSITIONS: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = MappingProxyType(
     {
-        ServerState.UNKNOWN: frozenset(
-            {ServerState.UNREACHABLE, ServerState.PENDING, ServerState.RUNNING, ServerState.REJECTED}
-        ),
-        ServerState.UNREACHABLE: frozenset({ServerState.PENDING, ServerState.RUNNING, ServerState.REJECTED}),
-        ServerState.PENDING: frozenset({ServerState.RUNNING, ServerState.REJECTED, ServerState.UNREACHABLE}),
-        ServerState.RUNNING: frozenset({ServerState.PENDING, ServerState.REJECTED, ServerState.UNREACHABLE}),
-        ServerState.REJECTED: frozenset({ServerState.PENDING, ServerState.RUNNING, ServerState.UNREACHABLE}),
-        ListenerState.STOPPED: frozenset({ListenerState.STARTING}),
-        ListenerState.STARTING: frozenset({ListenerState.RUNNING, ListenerState.FAILED, ListenerState.STOPPING}),
-        ListenerState.RUNNING: frozenset({ListenerState.STOPPING, ListenerState.DRAINING, ListenerState.FAILED}),
-        ListenerState.FAILED: frozenset({ListenerState.STARTING, ListenerState.STOPPED}),
-        ListenerState.STOPPING: frozenset({ListenerState.STOPPED}),
-        ListenerState.DRAINING: frozenset({ListenerState.STOPPING, ListenerState.STOPPED}),
-        LinkState.HANDSHAKING: frozenset({LinkState.UP, LinkState.DOWN}),
-        LinkState.UP: frozenset({LinkState.DRAINING, LinkState.DOWN}),
-        LinkState.DRAINING: frozenset({LinkState.DOWN}),
-        LinkState.DOWN: frozenset(),
-        PushState.PENDING: frozenset({PushState.PUSHING}),
-        PushState.PUSHING: frozenset({PushState.APPLIED, PushState.REJECTED, PushState.UNREACHABLE}),
-        PushState.UNREACHABLE: frozenset({PushState.PUSHING}),
-        PushState.APPLIED: frozenset({PushState.PUSHING}),  # a restarted server gets it again
-        PushState.REJECTED: frozenset({PushState.PUSHING}),
+        ServerState: {
+            ServerState.UNKNOWN: frozenset(
+                {ServerState.UNREACHABLE, ServerState.PENDING, ServerState.RUNNING, ServerState.REJECTED}
+            ),
+            ServerState.UNREACHABLE: frozenset({ServerState.PENDING, ServerState.RUNNING, ServerState.REJECTED}),
+            ServerState.PENDING: frozenset({ServerState.RUNNING, ServerState.REJECTED, ServerState.UNREACHABLE}),
+            ServerState.RUNNING: frozenset({ServerState.PENDING, ServerState.REJECTED, ServerState.UNREACHABLE}),
+            ServerState.REJECTED: frozenset({ServerState.PENDING, ServerState.RUNNING, ServerState.UNREACHABLE}),
+        },
+        ListenerState: {
+            ListenerState.STOPPED: frozenset({ListenerState.STARTING}),
+            ListenerState.STARTING: frozenset({ListenerState.RUNNING, ListenerState.FAILED, ListenerState.STOPPING}),
+            ListenerState.RUNNING: frozenset({ListenerState.STOPPING, ListenerState.DRAINING, ListenerState.FAILED}),
+            ListenerState.FAILED: frozenset({ListenerState.STARTING, ListenerState.STOPPED}),
+            ListenerState.STOPPING: frozenset({ListenerState.STOPPED}),
+            ListenerState.DRAINING: frozenset({ListenerState.STOPPING, ListenerState.STOPPED}),
+        },
+        LinkState: {
+            LinkState.HANDSHAKING: frozenset({LinkState.UP, LinkState.DOWN}),
+            LinkState.UP: frozenset({LinkState.DRAINING, LinkState.DOWN}),
+            LinkState.DRAINING: frozenset({LinkState.DOWN}),
+            LinkState.DOWN: frozenset(),
+        },
+        PushState: {
+            PushState.PENDING: frozenset({PushState.PUSHING}),
+            PushState.PUSHING: frozenset({PushState.APPLIED, PushState.REJECTED, PushState.UNREACHABLE}),
+            PushState.UNREACHABLE: frozenset({PushState.PUSHING}),
+            PushState.APPLIED: frozenset({PushState.PUSHING}),  # a restarted server gets it again
+            PushState.REJECTED: frozenset({PushState.PUSHING}),
+        },
     }
 )
+"""machine -> state -> the states that may follow. (Equal words of two machines are equal keys: one table each.)"""
 
 State = TypeVar("State", ServerState, ListenerState, LinkState, PushState)
 
 
 def advance(state: State, to: State) -> State:
     """`to`, if the table allows the step from `state` (staying is always allowed)."""
-    assert to is state or to in TRANSITIONS[state], f"{type(state).__name__}: no step {state} -> {to}"
+    assert to is state or to in TRANSITIONS[type(state)][state], f"{type(state).__name__}: no step {state} -> {to}"
     return to
 
 

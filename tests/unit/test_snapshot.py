@@ -1,0 +1,40 @@
+"""A snapshot travels whole, its digest covers the content only, and its secrets stay out of sight."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from usp.model import ListenerType
+from usp.secret import Secret
+from usp.snapshot import Content, ListenerSpec, Snapshot, TunnelSpec
+
+LISTENER = ListenerSpec(id="l1", name="l", address="0.0.0.0", port=22, type=ListenerType.SFTP)
+TUNNEL = TunnelSpec(id="t1", name="t", address="::", port=23, private_key=Secret("hunter2"))
+CONTENT = Content(listeners=(LISTENER,), tunnels=(TUNNEL,))
+
+
+def test_it_survives_the_wire() -> None:
+    snapshot = Snapshot.of("s", 3, CONTENT)
+    assert Snapshot.model_validate_json(snapshot.to_wire()) == snapshot
+    assert b"hunter2" in snapshot.to_wire()
+    assert "hunter2" not in repr(snapshot) + snapshot.model_dump_json()
+
+
+def test_the_digest_covers_the_content_not_the_version() -> None:
+    assert Snapshot.of("s", 1, CONTENT).digest == Snapshot.of("s", 2, CONTENT).digest == CONTENT.digest()
+    changed = CONTENT.model_copy(update={"tunnels": (TUNNEL.model_copy(update={"private_key": Secret("other")}),)})
+    assert changed.digest() != CONTENT.digest()
+
+
+def test_lookup_by_id() -> None:
+    snapshot = Snapshot.of("s", 1, CONTENT)
+    assert snapshot.listener("l1") == LISTENER
+    assert snapshot.tunnel("t1") == TUNNEL
+    assert snapshot.listener("t1") is None
+    assert snapshot.tunnel("l1") is None
+
+
+def test_versions_count_from_one() -> None:
+    with pytest.raises(ValidationError):
+        Snapshot.of("s", 0, CONTENT)
