@@ -67,6 +67,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     # administration
     "auth.invalid": (Kind.UNAUTHENTICATED, "wrong user name or password, or token not valid"),
     "auth.forbidden": (Kind.FORBIDDEN, "the role does not allow this"),
+    "version.not_found": (Kind.NOT_FOUND, "the server has no such configuration version"),
     "user.exists": (Kind.CONFLICT, "a user with that name exists"),
     "user.not_found": (Kind.NOT_FOUND, "no such user"),
     "request.invalid": (Kind.INVALID, "the request is malformed"),

@@ -1,0 +1,17 @@
+"""The store: the only place that knows the database. All managers of an installation share one.
+
+`Store` (database.py opens it) is five concerns over one `Database`, a file each:
+
+* `items`: the catalog, written by compare-and-set on its revision, and the history of each item
+* `versions`: what was pushed to each server, as numbered, sealed snapshots
+* `servers`: desired and observed state of each server, run states of Deployments and Tunnels
+* `users`: administrators, their API tokens and logins
+* `events`: the audit trail
+
+Rows come out as the frozen dataclasses of rows.py. Times and ids are arguments; rows hold UTC. Whatever a driver raises
+leaves as UspError `database.unavailable`.
+"""
+
+from usp.manager.store.store import Store
+
+__all__ = ["Store"]

@@ -1,0 +1,138 @@
+"""What the store hands out, besides the catalog's records: frozen rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from usp.errors import Problem
+from usp.snapshot import Snapshot
+from usp.status import PushState, Report, ServerState
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    READ_ONLY = "read_only"
+
+
+class RunState(StrEnum):
+    """What an administrator wants of a Deployment's listener or a Tunnel."""
+
+    STARTED = "started"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One revision of an item. `document`: its public fields (None: deleted); `secrets`: secret fields that changed."""
+
+    item_id: str
+    kind: str
+    name: str
+    revision: int
+    action: str  # create, update, delete
+    author: str
+    at: datetime
+    document: Mapping[str, Any] | None
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One configuration version of a server, without its content (`Store.versions.snapshot` opens that)."""
+
+    server: str
+    number: int
+    digest: str
+    catalog_revision: int
+    author: str
+    at: datetime
+    comment: str
+    push: PushState
+    reason: str = ""
+    problems: tuple[Problem, ...] = ()
+    pushed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pushable:
+    """A version with its content in clear, ready to be sent."""
+
+    version: Version
+    snapshot: Snapshot = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as it is wanted and as it was last seen. `desired` 0: nothing was ever pushed."""
+
+    name: str
+    desired: int = 0
+    state: ServerState = ServerState.UNKNOWN
+    reason: str = ""
+    report: Report | None = None
+    seen_at: datetime | None = None  # when it last answered
+    checked_at: datetime | None = None  # when it was last asked
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An administrator. `password_hash` is None for a user who cannot log in with one."""
+
+    id: str
+    name: str
+    role: Role
+    password_hash: str | None = field(repr=False)
+    created_at: datetime
+    updated_at: datetime
+    full_name: str = ""
+    email: str = ""
+    enabled: bool = True
+    failures: int = 0
+    locked_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token: only the digest of it is kept."""
+
+    id: str
+    name: str
+    user_id: str
+    digest: str = field(repr=False)
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None = None
+    used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A server-side session of an administrator: only the digest of its bearer token is kept."""
+
+    id: str
+    user_id: str
+    digest: str = field(repr=False)
+    peer: str
+    created_at: datetime
+    used_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the audit trail. `number` (0 until stored) grows: pages and streams go on from it."""
+
+    at: datetime
+    author: str
+    action: str  # such as item.update, login.failed, push.applied
+    target: str = ""
+    peer: str = ""
+    detail: Mapping[str, Any] = NOTHING
+    number: int = 0
