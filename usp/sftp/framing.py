@@ -25,7 +25,7 @@ class Verdict(Enum):
 FORWARD, DROP, MORE = Verdict.FORWARD, Verdict.DROP, Verdict.MORE
 
 Look: TypeAlias = Callable[[Bytes, int, int, int], Verdict | bytes]
-"""look(buffer, at, have, length): `have` of the packet's `length` bytes are in the buffer, from `at` on. Bytes as the
+"""look(buffer, at, have, length): `have` of the packet's `length` bytes are in the buffer, from `at` on (perhaps none). Bytes as the
 verdict replace the packet. MORE must have no effect and is not allowed when all is there."""
 
 HEAD: Final = 512
@@ -79,7 +79,7 @@ class Framer:
                 out += self._inserts
                 self._inserts = []
         try:
-            while size - at > 4:
+            while size - at >= 4:
                 length = self._length(data, at)
                 have = size - at - 4
                 verdict = self.look(data, at + 4, have if have < length else length, length)

@@ -293,7 +293,7 @@ class Relay:
         reply = packets.status(request_id, status, text)
         if self._outbound.insert(reply):
             self._replies.append(reply)
-        self._records.append(Denied(op, paths, status, text))
+        self._records.append(Denied(op, paths, int(status), text))
         return DROP
 
     # Answers
@@ -347,7 +347,7 @@ class Relay:
         handle = packets.decode_handle(body)
         if handle in self._handles:
             raise malformed("HANDLE gives a handle that is already open")
-        opened = self._opened(asked, Status.OK)
+        opened = self._opened(asked, 0)
         self._records.append(opened)
         self._handles[handle] = _File(opened.path, opened.directory, opened.reads, opened.writes)
         return FORWARD

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.sftp.playbook import describe, encode
+from usp.errors import UspError
+from usp.sftp import packets
+from usp.sftp.ops import EXTENSIONS, LIMITS, OPEN, OPS, WRITE, Field, Op, OpClass
+from usp.sftp.packets import Attrs, Request
+from usp.sftp.wire import Reader, packet, string, u32, u64
+
+ALL_ATTRS = (
+    u32(0x8000000F) + u64(5) + u32(1) + u32(2) + u32(0o644) + u32(7) + u32(8) + u32(1) + string(b"x") + string(b"y")
+)
+SAMPLES: dict[Field, int | bytes] = {
+    Field.PATH: b"/a/b",
+    Field.TILDE_PATH: b"~/a",
+    Field.HANDLE: b"\0\0\0\1",
+    Field.TEXT: b"text\0",
+    Field.U32: 2**32 - 1,
+    Field.U64: 2**64 - 1,
+    Field.PFLAGS: 0x1A,
+    Field.ATTRS: ALL_ATTRS,
+}
+
+
+@pytest.mark.parametrize("op", [*OPS.values(), *EXTENSIONS.values()], ids=lambda op: op.name)
+def test_every_operation_survives_the_wire(op: Op) -> None:
+    sent = Request(op, 9, tuple(SAMPLES[field] for field in op.fields))
+    body = packets.encode_request(sent)[4:]
+    assert packets.find_op(body) is op
+    got = packets.decode_request(op, body)
+    assert (got.op, got.id, got.values) == (op, 9, sent.values)
+    assert len(got.paths) == sum(field in (Field.PATH, Field.TILDE_PATH) for field in op.fields)
+    assert len(got.handles) == op.fields.count(Field.HANDLE)
+    for end in range(5, len(body)):
+        with pytest.raises(UspError):
+            packets.decode_request(op, body[:end])
+
+
+def test_open_on_the_wire() -> None:
+    request = packets.decode_request(OPEN, encode("OPEN 1 a/./b 0xffff 0o600")[4:])
+    assert describe(packets.encode_request(request)) == "OPEN 1 a/b 63 0o600"
+    assert request.attrs == Attrs(permissions=0o600)
+    assert request.classes == {OpClass.READ, OpClass.WRITE, OpClass.CREATE}
+    assert packets.decode_request(WRITE, encode("WRITE 1 h 0 x")[4:]).classes == {OpClass.WRITE}
+
+
+def test_what_is_not_in_the_table_has_a_name_for_the_log() -> None:
+    assert packets.find_op(encode("BLOCK 1 h 0 1 0")[4:]) == "packet type 22"
+    assert packets.find_op(encode("EXTENDED 1 evil\\xff")[4:]) == "extended evil\\xff"
+    assert packets.find_op(encode("EXTENDED 1 limits@openssh.com")[4:]) is LIMITS
+    with pytest.raises(UspError):
+        packets.find_op(encode("EXTENDED 1 limits@openssh.com")[4:-1])
+
+
+def test_attributes() -> None:
+    raw, attrs = packets.read_attrs(Reader(ALL_ATTRS + b"more"))
+    assert raw == ALL_ATTRS
+    assert attrs == Attrs(5, (1, 2), 0o644, (7, 8))
+
+
+def test_flags_that_version_3_does_not_have_are_dropped() -> None:
+    raw, attrs = packets.read_attrs(Reader(u32(0x7FFFFFF4) + u32(0o644)))
+    assert raw == u32(4) + u32(0o644)
+    assert attrs == Attrs(permissions=0o644)
+
+
+def test_replies_and_greetings() -> None:
+    assert describe(packets.status(7, 3, "no")) == "STATUS 7 3 no en"
+    assert describe(packets.init(3)) == "INIT 3"
+    assert describe(packets.version(3, ((b"a", b"1"),))) == "VERSION 3 a 1"
+
+
+def test_only_known_extensions_are_announced() -> None:
+    body = encode("VERSION 3 limits@openssh.com 1 versions 2,3,6 copy-data 1")[4:]
+    assert packets.decode_version(body) == (3, ((b"limits@openssh.com", b"1"), (b"copy-data", b"1")))
+
+
+def test_handles() -> None:
+    assert packets.decode_handle(packet(102, u32(1), string(bytes(256)))[4:]) == bytes(256)
+    with pytest.raises(UspError, match="257"):
+        packets.decode_handle(packet(102, u32(1), string(bytes(257)))[4:])
+
+
+def test_limits_are_clamped() -> None:
+    def reply(*numbers: int) -> bytes:
+        return packet(201, u32(1), *map(u64, numbers))
+
+    assert packets.clamp_limits(reply(0, 0, 0, 0)[4:], 100, 90, 5) == reply(100, 90, 90, 5)
+    assert packets.clamp_limits(reply(50, 200, 40, 9)[4:], 100, 90, 5) == reply(50, 90, 40, 5)
