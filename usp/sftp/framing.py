@@ -25,8 +25,8 @@ class Verdict(Enum):
 FORWARD, DROP, MORE = Verdict.FORWARD, Verdict.DROP, Verdict.MORE
 
 Look: TypeAlias = Callable[[Bytes, int, int, int], Verdict | bytes]
-"""look(buffer, at, have, length): `have` of the packet's `length` bytes are in the buffer, from `at` on (perhaps none). Bytes as the
-verdict replace the packet. MORE must have no effect and is not allowed when all is there."""
+"""look(buffer, at, have, length): `have` of the packet's `length` bytes are in the buffer from `at` on, perhaps none.
+Bytes as the verdict replace the packet. MORE must have no effect and is not allowed when all is there."""
 
 HEAD: Final = 512
 """A packet cut off by the end of a chunk is completed to this size first: enough for a look to judge a large one."""
@@ -109,13 +109,13 @@ class Framer:
         if len(head) < 4:
             return at
         length = self._length(head, 0)
-        verdict: Verdict | bytes = MORE
-        for goal in (min(HEAD, 4 + length), 4 + length):
-            at = self._fill(data, at, goal)
+        at = self._fill(data, at, min(HEAD, 4 + length))
+        verdict = self.look(head, 4, len(head) - 4, length)
+        if verdict is MORE and at < len(data):
+            at = self._fill(data, at, 4 + length)
             verdict = self.look(head, 4, len(head) - 4, length)
-            if verdict is not MORE or len(head) < goal:
-                break
         if verdict is MORE:
+            assert len(head) < 4 + length, "the look has seen all of the packet"
             return at
         if verdict is not DROP:
             out.append(head if verdict is FORWARD else verdict)  # type: ignore[arg-type]

@@ -84,7 +84,7 @@ def decode_request(op: Op, body: bytes) -> Request:
                 value = reader.u64()
             case Field.PFLAGS:
                 value = pflags = reader.u32() & _OPEN_FLAGS
-            case Field.ATTRS:
+            case _:  # ATTRS
                 value, attrs = read_attrs(reader)
         values.append(value)
     return Request(op, request_id, tuple(values), tuple(paths), tuple(handles), pflags, attrs)

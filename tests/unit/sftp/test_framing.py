@@ -22,7 +22,8 @@ def look(data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
     need = min(data[at + 1] * 8, length)
     if have < need:
         return MORE
-    return {b"f": FORWARD, b"d": DROP, b"r": string(b"replaced")}[bytes(data[at : at + 1])]
+    verdicts: dict[bytes, Verdict | bytes] = {b"f": FORWARD, b"d": DROP, b"r": string(b"replaced")}
+    return verdicts[bytes(data[at : at + 1])]
 
 
 def expected(packets: list[bytes]) -> bytes:
