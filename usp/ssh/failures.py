@@ -30,6 +30,7 @@ OUTCOMES: Final[Mapping[str, Outcome]] = MappingProxyType(
         "tunnel.key_mismatch": Outcome.TUNNEL_DOWN,
         "tunnel.hello_refused": Outcome.TUNNEL_DOWN,
         "sftp.protocol": Outcome.PROTOCOL_ERROR,
+        "sftp.limit": Outcome.LIMIT,
         "internal": Outcome.INTERNAL,
     }
 )

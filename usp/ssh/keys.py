@@ -27,6 +27,7 @@ TYPES: Final = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
 """Key types (RFC 8332, 8709, 5656; PROTOCOL.u2f for sk-): everything else is refused."""
+_ENCRYPTED: Final = "the private key is encrypted; give it without a passphrase"
 
 
 def parse_private(text: Secret) -> asyncssh.SSHKey:
@@ -34,8 +35,10 @@ def parse_private(text: Secret) -> asyncssh.SSHKey:
     try:
         key = asyncssh.import_private_key(text.reveal())
     except asyncssh.KeyEncryptionError:
-        raise UspError("key.unusable", "the private key is encrypted; give it without a passphrase") from None
-    except (asyncssh.KeyImportError, ValueError):
+        raise UspError("key.unusable", _ENCRYPTED) from None
+    except ValueError as error:  # an import error is one, too
+        if "assphrase" in str(error):
+            raise UspError("key.unusable", _ENCRYPTED) from None
         raise UspError("key.unusable", "this is not a private key in OpenSSH or PEM form") from None
     return _accepted(key)
 
