@@ -48,6 +48,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "server.identity": (Kind.FORBIDDEN, "the peer's certificate does not carry the expected identity"),
     "server.draining": (Kind.UNAVAILABLE, "the server is shutting down"),
     "deployment.unknown": (Kind.NOT_FOUND, "the server has no such listener or tunnel"),
+    "session.unknown": (Kind.NOT_FOUND, "the server has no such session"),
     "listener.unbindable": (Kind.CONFLICT, "the listener's address cannot be bound"),
     "key.unusable": (Kind.INVALID, "a key or certificate cannot be parsed"),
     "key.algorithms": (Kind.INVALID, "an SSH algorithm is unknown, or none fits the keys"),

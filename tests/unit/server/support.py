@@ -1,0 +1,151 @@
+"""Snapshots, settings and a stand-in worker for the tests of the supervisor side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from usp.model import FilterAction, InboundMethod, InboundSource, ListenerType, OutboundCredentials, Startup
+from usp.secret import Secret
+from usp.server.supervisor import Supervisor
+from usp.settings import ServerLimits, ServerSettings, ServerTls, ServerWeb
+from usp.snapshot import (
+    ClientSpec,
+    Content,
+    DirectSpec,
+    FilterSpec,
+    ListenerSpec,
+    NodeSpec,
+    PathSpec,
+    RuleSpec,
+    Snapshot,
+    TargetSpec,
+    TunnelSpec,
+)
+
+WORKER = (sys.executable, str(Path(__file__).with_name("stand_in_worker.py")))
+RULE = RuleSpec(
+    id="rule",
+    name="rule",
+    method=InboundMethod.PASSWORD,
+    source=InboundSource.NONE,
+    outbound=OutboundCredentials.PASSTHROUGH,
+)
+TARGET = TargetSpec(id="target", name="target", host="127.0.0.1", port=22, host_keys=("ssh-ed25519 AAAA",))
+LOOPBACK = "127.0.0.1"
+
+
+def node(
+    id: str = "node",
+    *,
+    allow: tuple[str, ...] = (),
+    block: tuple[str, ...] = (),
+    default: FilterAction = FilterAction.ALLOW,
+) -> NodeSpec:
+    rules = FilterSpec(allow=allow, block=block, default=default)
+    return NodeSpec(id=id, name=id, filter=rules, host_keys=(Secret("key"),), rule=RULE)
+
+
+def listener(
+    id: str,
+    port: int,
+    *,
+    address: str = LOOPBACK,
+    startup: Startup = Startup.AUTO,
+    path: PathSpec | None = None,
+    nodes: tuple[NodeSpec, ...] = (node(),),
+) -> ListenerSpec:
+    return ListenerSpec(
+        id=id,
+        name=id,
+        address=address,
+        port=port,
+        type=ListenerType.SFTP,
+        startup=startup,
+        path=path,
+        nodes=nodes,
+        target=TARGET,
+    )
+
+
+def direct(id: str, port: int, rules: FilterSpec) -> ListenerSpec:
+    to = DirectSpec(filter=rules, host="127.0.0.1", port=22)
+    return ListenerSpec(id=id, name=id, address=LOOPBACK, port=port, type=ListenerType.TCP, direct=to)
+
+
+def tunnel(id: str, port: int, *, address: str = LOOPBACK) -> TunnelSpec:
+    client = ClientSpec(id="client", name="client", public_key="ssh-ed25519 AAAA")
+    return TunnelSpec(id=id, name=id, address=address, port=port, private_key=Secret("key"), clients=(client,))
+
+
+def snapshot(version: int, *specs: ListenerSpec | TunnelSpec, server: str = "server") -> Snapshot:
+    content = Content(
+        listeners=tuple(spec for spec in specs if isinstance(spec, ListenerSpec)),
+        tunnels=tuple(spec for spec in specs if isinstance(spec, TunnelSpec)),
+    )
+    return Snapshot.of(server, version, content)
+
+
+def settings(
+    *, workers: int = 2, drain: float = 2.0, max_sessions: int = 100, port: int = 1, tls: ServerTls | None = None
+) -> ServerSettings:
+    tls = tls or ServerTls(cert="cert", key="key", ca="ca")
+    return ServerSettings(
+        name="server",
+        workers=workers,
+        web=ServerWeb(address=LOOPBACK, port=port, tls=tls),
+        server=ServerLimits(drain_timeout=drain, max_sessions=max_sessions),
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind((LOOPBACK, 0))
+        return int(sock.getsockname()[1])
+
+
+async def greeting(port: int) -> bytes:
+    """What somebody who connects hears first; nothing if refused."""
+    async with connected(port) as (reader, _):
+        return await hear(reader)
+
+
+async def hear(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await asyncio.wait_for(reader.readline(), 5)
+    except ConnectionResetError:
+        return b""
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def supervised(
+    effective: ServerSettings | None = None, audit: Callable[[str], object] = lambda line: None
+) -> AsyncIterator[Supervisor]:
+    """A running supervisor with stand-in workers; none is left afterwards."""
+    supervisor = Supervisor(effective or settings(), audit, WORKER)
+    try:
+        await supervisor.start()
+        yield supervisor
+    finally:
+        await supervisor.kill()

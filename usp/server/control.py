@@ -1,0 +1,225 @@
+"""The control API: how managers see and steer this server. HTTPS with mutual TLS on the management port (`web` block).
+
+Who connects must have a certificate of the configured CA whose SAN URI is `usp://manager/NAME` (usp.tls); the right CA
+with another identity is answered 403 before a byte of the body is read. Bodies are bounded in size and in time. Errors
+are JSON: {"code", "message", "problems": [{"loc", "msg"}]}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from usp import tls
+from usp.errors import Kind, Problem, UspError
+from usp.log import get_logger
+from usp.model import Model
+from usp.server.plan import Spec
+from usp.server.supervisor import Supervisor
+from usp.settings import ServerWeb
+from usp.snapshot import ListenerSpec, Snapshot, TunnelSpec
+from usp.status import AckResult, Complaint
+
+log = get_logger(__name__)
+
+MAX_BODY: Final = 64 * 1024 * 1024
+BODY_TIMEOUT: Final = 60.0
+HANDSHAKE_TIMEOUT: Final = 10.0
+KEEPALIVE_TIMEOUT: Final = 75.0
+
+STATUS: Final[dict[Kind, int]] = {
+    Kind.INVALID: 400,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.STALE: 412,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.LIMITED: 413,
+    Kind.UNAVAILABLE: 503,
+    Kind.INTERNAL: 500,
+}
+
+_KINDS: Final[dict[str, type[Spec]]] = {"listeners": ListenerSpec, "tunnels": TunnelSpec}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SUPERVISOR: Final = web.AppKey("supervisor", Supervisor)
+
+
+class Control:
+    """The management port. The listening socket stays; a reload puts a new TLS context behind it."""
+
+    def __init__(self, supervisor: Supervisor, settings: ServerWeb) -> None:
+        self._settings = settings
+        self._context = _context(settings)
+        self._runner = web.AppRunner(
+            application(supervisor),
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=KEEPALIVE_TIMEOUT,
+            shutdown_timeout=2.0,
+        )
+        self._sock: socket.socket | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen, or UspError("listener.unbindable")."""
+        self._sock = _listening(self._settings.address, self._settings.port)
+        await self._runner.setup()
+        await self._serve()
+
+    async def reload(self, settings: ServerWeb) -> None:
+        """New connections see the certificate, key and CA as the files have them now; established ones go on."""
+        self._context = _context(settings)
+        if self._server is not None:
+            self._server.close()
+            await self._serve()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self._runner.cleanup()
+        if self._sock is not None:
+            self._sock.close()
+
+    async def _serve(self) -> None:
+        assert self._sock is not None
+        assert self._runner.server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            self._runner.server, sock=self._sock.dup(), ssl=self._context, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
+        )
+
+
+def application(supervisor: Supervisor) -> web.Application:
+    app = web.Application(middlewares=[_errors, _managers_only], client_max_size=MAX_BODY)
+    app[SUPERVISOR] = supervisor
+    app.add_routes(
+        [
+            web.get("/v1/status", _status),
+            web.put("/v1/snapshot", _put_snapshot),
+            web.get("/v1/sessions", _sessions),
+            web.delete("/v1/sessions/{id}", _kill_session),
+            web.post("/v1/{kind:listeners|tunnels}/{id}/start", _start),
+            web.post("/v1/{kind:listeners|tunnels}/{id}/stop", _stop),
+        ]
+    )
+    return app
+
+
+# --- around every request ---
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _refused("request.invalid", error.reason, error.status)
+    except UspError as error:
+        return _refused(error.code, error.message, STATUS[error.kind], error.problems)
+    except Exception as error:
+        log.error("control.failed", method=request.method, path=request.path, exc_info=error)
+        failure = UspError("internal")
+        return _refused(failure.code, failure.message, STATUS[failure.kind])
+
+
+@web.middleware
+async def _managers_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    identity = tls.identity(request.get_extra_info("peercert"))
+    if identity is None or not identity.startswith(tls.manager_uri("")):
+        log.warn("control.refused", peer=request.remote, identity=identity)
+        raise UspError("server.identity", "the certificate is not that of a manager")
+    return await handler(request)
+
+
+# --- the requests ---
+
+
+async def _status(request: web.Request) -> web.Response:
+    return _answer(request.app[SUPERVISOR].report())
+
+
+async def _put_snapshot(request: web.Request) -> web.Response:
+    snapshot = _parsed(await _body(request))
+    ack = await request.app[SUPERVISOR].apply(snapshot)
+    return _answer(ack, 409 if ack.result is AckResult.REJECTED else 200)
+
+
+async def _sessions(request: web.Request) -> web.Response:
+    found = await request.app[SUPERVISOR].sessions()
+    return web.json_response({"sessions": [session.model_dump(mode="json") for session in found]})
+
+
+async def _kill_session(request: web.Request) -> web.Response:
+    if not request.app[SUPERVISOR].kill_session(request.match_info["id"]):
+        raise UspError("session.unknown")
+    return web.Response(status=204)
+
+
+async def _start(request: web.Request) -> web.Response:
+    kind = _KINDS[request.match_info["kind"]]
+    await request.app[SUPERVISOR].start_component(kind, request.match_info["id"])
+    return web.Response(status=204)
+
+
+async def _stop(request: web.Request) -> web.Response:
+    kind = _KINDS[request.match_info["kind"]]
+    await request.app[SUPERVISOR].stop_component(kind, request.match_info["id"])
+    return web.Response(status=204)
+
+
+async def _body(request: web.Request) -> bytes:
+    if (request.content_length or 0) > MAX_BODY:
+        raise UspError("request.too_large")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await request.read()
+    except TimeoutError:
+        raise UspError("request.invalid", f"the body did not arrive within {BODY_TIMEOUT:.0f} s") from None
+    except web.HTTPRequestEntityTooLarge:
+        raise UspError("request.too_large") from None
+
+
+def _parsed(body: bytes) -> Snapshot:
+    try:
+        return Snapshot.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise UspError(
+            "request.invalid",
+            "this is no snapshot",
+            problems=[Problem(each["loc"], each["msg"]) for each in found[:100]],
+        ) from None
+
+
+# --- answers ---
+
+
+def _answer(model: Model, status: int = 200) -> web.Response:
+    return web.Response(text=model.model_dump_json(), status=status, content_type="application/json")
+
+
+def _refused(code: str, message: str, status: int, problems: tuple[Problem, ...] = ()) -> web.Response:
+    complaints = [Complaint(loc=problem.loc, msg=problem.msg).model_dump(mode="json") for problem in problems]
+    body: dict[str, Any] = {"code": code, "message": message, "problems": complaints}
+    return web.json_response(body, status=status)
+
+
+def _context(settings: ServerWeb) -> ssl.SSLContext:
+    return tls.server_context(settings.tls.cert, settings.tls.key, settings.tls.ca)
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET, backlog=128
+        )
+    except OSError as error:
+        message = f"cannot listen on management address {address}:{port}: {error.strerror}"
+        raise UspError("listener.unbindable", message) from None

@@ -1,0 +1,61 @@
+"""usp-server: the supervisor process. Before the first push nothing listens but the management port (and, if it is set,
+the loopback bind for health and metrics)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from usp import daemon, health, sdnotify, tasks
+from usp.errors import UspError
+from usp.log import get_logger
+from usp.logfile import Writer
+from usp.server.control import Control
+from usp.server.supervisor import Supervisor
+from usp.settings import ServerSettings
+
+log = get_logger(__name__)
+
+
+async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then drain. However it ends, no worker is left."""
+    audit = Writer(settings.audit.path)
+    supervisor = Supervisor(settings, audit.put_text)
+    try:
+        control = Control(supervisor, settings.web)
+        healthy = await health.start(settings.metrics, supervisor.unready, supervisor.counted)
+        try:
+            await _serve(supervisor, control, audit, stop)
+        finally:
+            await control.close()
+            await healthy.close()
+    finally:
+        await supervisor.kill()
+        audit.close()
+
+
+async def _serve(supervisor: Supervisor, control: Control, audit: Writer, stop: asyncio.Event) -> None:
+    await supervisor.start()
+    await control.start()
+
+    def reload(settings: ServerSettings) -> None:
+        tasks.spawn(_reload(control, audit, settings), "reload")
+
+    daemon.on_reload(reload)
+    sdnotify.notify(READY=1, STATUS="serving")
+    await stop.wait()
+    await supervisor.drain()
+
+
+async def _reload(control: Control, audit: Writer, settings: ServerSettings) -> None:
+    audit.reopen()
+    try:
+        await control.reload(settings.web)
+    except UspError as error:  # the certificate of before goes on serving
+        log.error("tls.not_reloaded", exc_info=error)
+
+
+main: Final = daemon.command("usp-server", ServerSettings, run)
+
+if __name__ == "__main__":
+    main()

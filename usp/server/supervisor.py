@@ -1,0 +1,412 @@
+"""The supervisor: owns the snapshot in force, the listening sockets and the slots, and performs what was decided.
+
+`apply` is all or nothing. First everything that can fail is done beside what serves: new ports are bound, every worker
+reads the snapshot. Only when all of it went well does the snapshot come into force, in one step that cannot fail;
+otherwise everything new is thrown away, and the manager hears why.
+
+No SSH byte is read here, and nothing of a snapshot is written to disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from usp import __version__, metrics, tasks
+from usp.errors import Problem, UspError
+from usp.log import get_logger
+from usp.server import dispatch, ipc
+from usp.server import plan as planning
+from usp.server.acceptor import Acceptor
+from usp.server.messages import CloseLinks, Kill, Partner, Start, TunnelSocket
+from usp.server.plan import Endpoint, Plan, Spec
+from usp.server.refusals import Refusal, Refusals
+from usp.server.slots import COMMAND, HeldSession, Slot, Worker
+from usp.settings import ServerSettings
+from usp.snapshot import PROTOCOL, ListenerSpec, NodeSpec, Snapshot, TunnelSpec
+from usp.status import (
+    Ack,
+    AckResult,
+    Complaint,
+    ListenerState,
+    ListenerStatus,
+    Report,
+    SessionStatus,
+    TunnelStatus,
+    advance,
+)
+
+log = get_logger(__name__)
+
+START_TIMEOUT: Final = 20.0  # for the first workers to speak
+KILL_MARGIN: Final = 3.0  # what workers get beyond drain_timeout
+
+Bound = dict[Endpoint, socket.socket]
+State = tuple[ListenerState, str]
+_STOPPED: Final[State] = (ListenerState.STOPPED, "")
+
+
+class Supervisor:
+    def __init__(
+        self, settings: ServerSettings, audit: Callable[[str], object], command: Sequence[str] = COMMAND
+    ) -> None:
+        self.snapshot: Snapshot | None = None
+        self.draining = False
+        self.counted: Final = metrics.Workers()
+        self._settings = settings
+        self._boot = secrets.token_hex(8)
+        self._started_at = time.time()
+        self._lock = asyncio.Lock()  # one apply, start or stop at a time
+        self._acceptor = Acceptor(self._accepted)
+        self._owners: dict[Endpoint, Spec] = {}
+        self._gates: dict[str, dispatch.Gate] = {}
+        self._orders: dict[str, bool] = {}
+        self._states: dict[str, State] = {}
+        self._refusals = Refusals()
+        self._turn = itertools.count()
+        self._requests = itertools.count(1)
+        self._lives = tasks.TaskSet()
+        count = settings.workers or len(os.sched_getaffinity(0))
+        effective = settings.model_dump_json()
+        self.slots: Final = [
+            Slot(
+                Start(slot=number, slots=count, server=settings.name, settings=effective),
+                current=lambda: self.snapshot,
+                audit=audit,
+                counted=self.counted,
+                command=command,
+            )
+            for number in range(count)
+        ]
+        metrics.WORKERS_READY.set_function(lambda: sum(slot.ready is not None for slot in self.slots))
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Start the workers, and wait for a while until they speak."""
+        for slot in self.slots:
+            self._lives.spawn(slot.run(), f"slot {slot.number}")
+        speaking = [tasks.spawn(slot.up.wait(), f"slot {slot.number} up") for slot in self.slots]
+        _, silent = await asyncio.wait(speaking, timeout=START_TIMEOUT)
+        for task in silent:
+            task.cancel()
+        if silent:
+            log.error("workers.silent", count=len(silent), seconds=START_TIMEOUT)
+
+    async def drain(self) -> None:
+        """Stop accepting, let sessions end for `drain_timeout` seconds, end the rest; no worker is left afterwards."""
+        self.draining = True
+        self._acceptor.close_all()
+        for id, (state, _) in self._states.items():
+            if state is ListenerState.RUNNING:
+                self._step(id, ListenerState.DRAINING)
+        seconds = self._settings.server.drain_timeout
+        log.info("drain.started", sessions=sum(1 for _ in self._sessions()), seconds=seconds)
+        for slot in self.slots:
+            slot.drain(seconds)
+        if not await self._lives.wait(seconds + KILL_MARGIN):
+            log.error("drain.overdue")
+            await self.kill()
+        self._refusals.close()
+        log.info("drain.ended")
+
+    async def kill(self) -> None:
+        """End everything now."""
+        self.draining = True
+        self._acceptor.close_all()
+        self._refusals.close()
+        for slot in self.slots:
+            slot.kill()
+        await self._lives.wait()
+
+    def unready(self) -> str:
+        """Why partners cannot be served, or ""."""
+        if self.draining:
+            return "draining"
+        if not any(slot.ready for slot in self.slots):
+            return "no worker process is ready"
+        return "" if self.snapshot else "no configuration yet"
+
+    # --- configuration ---
+
+    async def apply(self, snapshot: Snapshot) -> Ack:
+        """Put the snapshot into force, or say why not; then the one before still is."""
+        self._not_draining()
+        async with self._lock:
+            answer = self._already_decided(snapshot)
+            if answer is not None:
+                return answer
+            plan = planning.plan(self._acceptor.endpoints, snapshot, self._orders)
+            bound: Bound = {}
+            workers = [worker for slot in self.slots if (worker := slot.ready) is not None]
+            try:
+                problems = await self._prepare(snapshot, plan, bound, workers)
+            except BaseException:
+                self._abort(snapshot, bound, workers)
+                raise
+            if problems:
+                self._abort(snapshot, bound, workers)
+                return self._rejected("push.rejected", problems)
+            self._commit(snapshot, plan, bound, workers)
+            log.info("snapshot.applied", version=snapshot.version, digest=snapshot.digest)
+            return self._ack(AckResult.APPLIED)
+
+    async def start_component(self, kind: type[Spec], id: str) -> None:
+        """Start a listener or tunnel that is stopped or failed."""
+        self._not_draining()
+        async with self._lock:
+            endpoint = planning.endpoint(self._spec(kind, id))
+            if endpoint in self._acceptor.endpoints:
+                self._orders[id] = True
+                return
+            self._step(id, ListenerState.STARTING)
+            try:
+                sock = self._acceptor.bind(endpoint)
+            except UspError as error:
+                self._step(id, ListenerState.FAILED, reason=error.message)
+                raise
+            self._orders[id] = True
+            self._serve(self._need())
+            self._acceptor.open(endpoint, sock)
+            self._step(id, ListenerState.RUNNING)
+
+    async def stop_component(self, kind: type[Spec], id: str) -> None:
+        """Stop a listener (its sessions go on) or a tunnel (its links are closed)."""
+        async with self._lock:
+            spec = self._spec(kind, id)
+            self._orders[id] = False
+            self._serve(self._need())
+            self._acceptor.close(planning.endpoint(spec))
+            self._settle(id, running=False)
+            if isinstance(spec, TunnelSpec):
+                for worker in self._workers():
+                    worker.channel.post(CloseLinks(tunnel=id))
+
+    def _already_decided(self, snapshot: Snapshot) -> Ack | None:
+        """The answers that need no trial."""
+        if snapshot.server != self._settings.name:
+            reason = f"the snapshot is meant for '{snapshot.server}', this is '{self._settings.name}'"
+            return self._rejected("push.wrong_server", [Complaint(loc=("server",), msg=reason)])
+        if not PROTOCOL - 1 <= snapshot.protocol <= PROTOCOL:
+            reason = f"is {snapshot.protocol}; this server speaks {PROTOCOL} and the one before"
+            return self._rejected("push.rejected", [Complaint(loc=("protocol",), msg=reason)])
+        if snapshot.digest != snapshot.content.digest():
+            return self._rejected("push.rejected", [Complaint(loc=("digest",), msg="is not that of the content")])
+        if self.snapshot is None or snapshot.version > self.snapshot.version:
+            return None
+        if snapshot.version == self.snapshot.version and snapshot.digest == self.snapshot.digest:
+            return self._ack(AckResult.ALREADY)
+        reason = f"version {self.snapshot.version} is in force; this is version {snapshot.version}"
+        return self._rejected("push.older", [Complaint(loc=("version",), msg=reason)])
+
+    async def _prepare(
+        self, snapshot: Snapshot, plan: Plan, bound: Bound, workers: Sequence[Worker]
+    ) -> list[Complaint]:
+        """Do everything that can fail. What it binds is put into `bound`."""
+        if not workers:
+            raise UspError("server.unreachable", "no worker process is ready; try again")
+        wrong = list(planning.problems(snapshot)) or list(self._bind(snapshot, plan, bound))
+        if wrong:
+            return [Complaint(loc=problem.loc, msg=problem.msg) for problem in wrong]
+        memfd = ipc.to_memfd(snapshot.to_wire())
+        try:
+            answers = await asyncio.gather(*(worker.prepare(snapshot, memfd) for worker in workers))
+        finally:
+            os.close(memfd)
+        return list(dict.fromkeys(complaint for answer in answers for complaint in answer))
+
+    def _bind(self, snapshot: Snapshot, plan: Plan, bound: Bound) -> Iterator[Problem]:
+        for loc, spec in planning.specs(snapshot):
+            endpoint = planning.endpoint(spec)
+            if endpoint in plan.open and planning.is_wanted(spec, self._orders):
+                try:
+                    bound[endpoint] = self._acceptor.bind(endpoint, plan.yielding(endpoint))
+                except UspError as error:
+                    what = "listener" if isinstance(spec, ListenerSpec) else "tunnel"
+                    yield Problem((*loc, "port"), f"{what} '{spec.name}' cannot listen on {error.message}")
+
+    def _abort(self, snapshot: Snapshot, bound: Bound, workers: Sequence[Worker]) -> None:
+        for sock in bound.values():
+            sock.close()
+        for worker in workers:
+            worker.abort(snapshot.version)
+
+    def _commit(self, snapshot: Snapshot, plan: Plan, bound: Bound, workers: Sequence[Worker]) -> None:
+        """The step that cannot fail: there is no await in it."""
+        self.snapshot = snapshot
+        for worker in workers:
+            worker.commit(snapshot.version)
+        for slot in self.slots:
+            if slot.worker not in workers:
+                slot.bring_up()
+        self._serve(snapshot)
+        for endpoint in plan.close:
+            self._acceptor.close(endpoint)
+        for endpoint, sock in bound.items():
+            self._acceptor.open(endpoint, sock)
+        ids = {spec.id for _, spec in planning.specs(snapshot)}
+        self._orders = {id: order for id, order in self._orders.items() if id in ids}
+        self._states = {id: self._states.get(id, _STOPPED) for id in ids}
+        for _, spec in planning.specs(snapshot):
+            self._settle(spec.id, running=planning.is_wanted(spec, self._orders))
+
+    def _serve(self, snapshot: Snapshot) -> None:
+        """From now on connections are dispatched by this snapshot and the orders in force."""
+        self._owners = planning.wanted(snapshot, self._orders)
+        self._gates = {spec.id: dispatch.gate(spec) for spec in snapshot.content.listeners}
+
+    # --- connections ---
+
+    def _accepted(self, endpoint: Endpoint, connection: socket.socket, host: str, port: int) -> None:
+        """Hand the connection to a slot, or leave it to be closed."""
+        spec = self._owners[endpoint]
+        if isinstance(spec, ListenerSpec):
+            refusal = self._place_partner(spec, connection, host, port)
+        else:
+            refusal = self._place_tunnel(spec, connection, host, port)
+        if refusal is not None:
+            self._refusals.tell(refusal, spec.name, host)
+
+    def _place_partner(self, spec: ListenerSpec, connection: socket.socket, host: str, port: int) -> Refusal | None:
+        entry = self._gates[spec.id](host)
+        if entry is None:
+            return Refusal.FILTER
+        views = [slot.view() for slot in self.slots]
+        if sum(view.sessions for view in views) >= self._settings.server.max_sessions:
+            return Refusal.LIMIT
+        candidates = dispatch.place_partner(views, spec.path, next(self._turn))
+        if not candidates:
+            return Refusal.TUNNEL_DOWN if any(view.ready for view in views) else Refusal.NO_WORKER
+        ticket = Partner(
+            session=secrets.token_hex(8),
+            version=self._need().version,
+            listener=spec.id,
+            node=entry.id if isinstance(entry, NodeSpec) else "",
+            peer_host=host,
+            peer_port=port,
+        )
+        session = HeldSession(ticket, spec.name, entry.name if isinstance(entry, NodeSpec) else "")
+        given = any(worker.give_partner(session, connection) for worker in self._ready(candidates))
+        return None if given else Refusal.BUSY
+
+    def _place_tunnel(self, spec: TunnelSpec, connection: socket.socket, host: str, port: int) -> Refusal | None:
+        views = [slot.view() for slot in self.slots]
+        candidates = dispatch.place_tunnel(views, spec.id, host, next(self._turn))
+        if not candidates:
+            return Refusal.NO_WORKER
+        message = TunnelSocket(link=secrets.token_hex(8), tunnel=spec.id, peer_host=host, peer_port=port)
+        given = any(worker.give_tunnel(message, connection) for worker in self._ready(candidates))
+        return None if given else Refusal.BUSY
+
+    def _ready(self, numbers: Sequence[int]) -> Iterator[Worker]:
+        return (worker for number in numbers if (worker := self.slots[number].ready) is not None)
+
+    # --- what is going on ---
+
+    def report(self) -> Report:
+        per_listener: dict[str, int] = {}
+        for session in self._sessions():
+            per_listener[session.ticket.listener] = per_listener.get(session.ticket.listener, 0) + 1
+        content = self.snapshot.content if self.snapshot else None
+        return Report(
+            server=self._settings.name,
+            software=__version__,
+            boot=self._boot,
+            started_at=self._started_at,
+            version=self.snapshot.version if self.snapshot else 0,
+            digest=self.snapshot.digest if self.snapshot else "",
+            draining=self.draining,
+            sessions=sum(per_listener.values()),
+            slots=tuple(slot.status() for slot in self.slots),
+            listeners=tuple(
+                self._listener_status(spec, per_listener.get(spec.id, 0))
+                for spec in (content.listeners if content else ())
+            ),
+            tunnels=tuple(self._tunnel_status(spec) for spec in (content.tunnels if content else ())),
+        )
+
+    async def sessions(self) -> list[SessionStatus]:
+        """All sessions, as the workers that hold them see them."""
+        speaking = [worker for worker in self._workers() if worker.speaks]
+        answers = await asyncio.gather(*(worker.poll(next(self._requests)) for worker in speaking))
+        return [session for answer in answers for session in answer]
+
+    def kill_session(self, id: str) -> bool:
+        """Whether there is such a session; it ends soon."""
+        for worker in self._workers():
+            if id in worker.sessions:
+                worker.channel.post(Kill(session=id))
+                return True
+        return False
+
+    def _listener_status(self, spec: ListenerSpec, sessions: int) -> ListenerStatus:
+        state, reason = self._states[spec.id]
+        return ListenerStatus(
+            id=spec.id,
+            name=spec.name,
+            type=spec.type,
+            address=spec.address,
+            port=spec.port,
+            state=state,
+            reason=reason,
+            sessions=sessions,
+        )
+
+    def _tunnel_status(self, spec: TunnelSpec) -> TunnelStatus:
+        state, reason = self._states[spec.id]
+        links = tuple(link for slot in self.slots for link in slot.link_status(spec.id))
+        return TunnelStatus(
+            id=spec.id, name=spec.name, address=spec.address, port=spec.port, state=state, reason=reason, links=links
+        )
+
+    # --- small things ---
+
+    def _workers(self) -> list[Worker]:
+        return [slot.worker for slot in self.slots if slot.worker is not None]
+
+    def _sessions(self) -> Iterator[HeldSession]:
+        return (session for worker in self._workers() for session in worker.sessions.values())
+
+    def _need(self) -> Snapshot:
+        assert self.snapshot is not None
+        return self.snapshot
+
+    def _spec(self, kind: type[Spec], id: str) -> Spec:
+        found = next((spec for _, spec in planning.specs(self.snapshot) if spec.id == id), None)
+        if not isinstance(found, kind):
+            raise UspError("deployment.unknown", id=id)
+        return found
+
+    def _not_draining(self) -> None:
+        if self.draining:
+            raise UspError("server.draining")
+
+    def _step(self, id: str, to: ListenerState, reason: str = "") -> None:
+        self._states[id] = advance(self._states[id][0], to), reason
+
+    def _settle(self, id: str, *, running: bool) -> None:
+        """Go to running or stopped on the table's way."""
+        state, _ = self._states[id]
+        if running and state is not ListenerState.RUNNING:
+            self._step(id, ListenerState.STARTING)
+            self._step(id, ListenerState.RUNNING)
+        if not running and state is ListenerState.RUNNING:
+            self._step(id, ListenerState.STOPPING)
+        if not running:
+            self._step(id, ListenerState.STOPPED)
+
+    def _ack(self, result: AckResult) -> Ack:
+        version, digest = (self.snapshot.version, self.snapshot.digest) if self.snapshot else (0, "")
+        return Ack(result=result, version=version, digest=digest)
+
+    def _rejected(self, code: str, problems: Sequence[Complaint]) -> Ack:
+        error = UspError(code, problems=[Problem(problem.loc, problem.msg) for problem in problems])
+        log.error("snapshot.rejected", exc_info=error)
+        ack = self._ack(AckResult.REJECTED)
+        return ack.model_copy(update={"code": code, "message": error.message, "problems": tuple(problems)})
