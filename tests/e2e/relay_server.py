@@ -6,12 +6,14 @@ import os
 import selectors
 import subprocess
 import sys
+from collections.abc import Iterable
 
 from usp.sftp.relay import Relay, Step
+from usp.sftp.wire import Bytes
 
 
-def write(fd: int, chunks: object) -> None:
-    data = memoryview(b"".join(chunks))  # type: ignore[call-overload]
+def write(fd: int, chunks: Iterable[Bytes]) -> None:
+    data = memoryview(b"".join(chunks))
     while data:
         data = data[os.write(fd, data) :]
 
