@@ -1,12 +1,22 @@
-"""Reconcile: what to do next about one server. (Types; the body follows.)"""
+"""Reconcile: what to do next about one server, from what is wanted and what is seen. Pure.
+
+`decide` is asked again and again and remembers nothing: whatever was lost, interrupted or done by another manager in
+between shows in what is seen. The order in which it looks:
+
+1. no answer: wait; 2. nothing was ever pushed: nothing to do; 3. it is shutting down: wait;
+4. its version: push what it lacks; never an older one, never again what it refused;
+5. the run states: stop, then start, what does not run as it is wanted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
-from usp.status import PushState, Report, ServerState
+from usp.status import ListenerState, ListenerStatus, PushState, Report, ServerState, TunnelStatus
 
 
 class Action(StrEnum):
@@ -26,7 +36,7 @@ class Desired:
     digest: str = ""
     push: PushState = PushState.PENDING
     applied: int = 0
-    run: Mapping[str, bool] = field(default_factory=dict)
+    run: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,75 @@ class Decision:
     delay: float = 0.0
 
 
+STOPPABLE: Final = frozenset({ListenerState.STARTING, ListenerState.RUNNING, ListenerState.FAILED})
+"""Where a stop has an effect. A start has one only from STOPPED: what failed is the server's own to retry."""
+
+
 def decide(desired: Desired, observed: Report | Unreachable, *, retry_in: float = 0.0) -> Decision:
     """The one next step. `retry_in`: seconds until a peer that failed may be tried again (the pusher's back-off)."""
-    raise NotImplementedError
+    if isinstance(observed, Unreachable):
+        reason = f"The server does not answer: {observed.reason}."
+        return Decision(Action.WAIT, reason, ServerState.UNREACHABLE, delay=retry_in)
+    if desired.version == 0:
+        return Decision(Action.NONE, "Nothing was pushed to this server yet.", ServerState.PENDING)
+    if observed.draining:
+        return Decision(Action.WAIT, "The server is shutting down.", ServerState.PENDING, delay=retry_in)
+    verdict = _about_version(desired, observed)
+    if verdict.action is Action.PUSH and desired.push is PushState.UNREACHABLE and retry_in > 0:
+        return Decision(Action.WAIT, "The last push got no answer.", ServerState.PENDING, delay=retry_in)
+    if verdict.action is Action.NONE:
+        return _about_run_states(desired, observed, verdict)
+    return verdict
+
+
+def _about_version(desired: Desired, observed: Report) -> Decision:
+    """Whether to push, and what; with NONE, the state that the server's version puts it in."""
+    wanted, seen = desired.version, observed.version
+    if seen > wanted:
+        reason = (
+            f"The server runs version {seen}, which is newer than version {wanted}: push again to go on from there."
+        )
+        return Decision(Action.NONE, reason, ServerState.REJECTED)
+    if seen == wanted and observed.digest == desired.digest:
+        return Decision(Action.NONE, f"Version {wanted} is in force.", ServerState.RUNNING)
+    if seen == wanted:
+        reason = f"The server runs another content under version {wanted}: push again to replace it."
+        return Decision(Action.NONE, reason, ServerState.REJECTED)
+    if desired.push is PushState.REJECTED:
+        return _about_rejected(desired, observed)
+    now = f"runs version {seen}" if seen else "runs no configuration"
+    return Decision(Action.PUSH, f"The server {now}; version {wanted} is due.", ServerState.PENDING, version=wanted)
+
+
+def _about_rejected(desired: Desired, observed: Report) -> Decision:
+    if observed.version == 0 and 0 < desired.applied < desired.version:
+        reason = f"The server restarted; version {desired.applied} is the last that it accepted."
+        return Decision(Action.PUSH, reason, ServerState.REJECTED, version=desired.applied)
+    reason = f"The server refused version {desired.version}; it waits for a newer one."
+    return Decision(Action.NONE, reason, ServerState.REJECTED)
+
+
+def _about_run_states(desired: Desired, observed: Report, verdict: Decision) -> Decision:
+    stops, starts = [], []
+    for target, status in _ports(observed):
+        wanted = desired.run.get(target.id)
+        if wanted is False and status.state in STOPPABLE:
+            stops.append(target)
+        elif wanted is True and status.state is ListenerState.STOPPED:
+            starts.append(target)
+    if stops:
+        return replace(verdict, action=Action.STOP, targets=tuple(stops), reason=_sentence(stops, "stopped"))
+    if starts:
+        return replace(verdict, action=Action.START, targets=tuple(starts), reason=_sentence(starts, "started"))
+    return verdict
+
+
+def _ports(report: Report) -> Iterator[tuple[Target, ListenerStatus | TunnelStatus]]:
+    for listener in report.listeners:
+        yield Target("listeners", listener.id, listener.name), listener
+    for tunnel in report.tunnels:
+        yield Target("tunnels", tunnel.id, tunnel.name), tunnel
+
+
+def _sentence(targets: list[Target], participle: str) -> str:
+    return f"To be {participle}, as an administrator wants it: {', '.join(target.name for target in targets)}."
