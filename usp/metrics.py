@@ -45,6 +45,7 @@ TUNNEL_LINKS = _gauge("usp_tunnel_links", "Tunnel links that are up", "tunnel")
 WORKERS_READY = _gauge("usp_workers_ready", "Workers that take connections")
 WORKER_RESTARTS_TOTAL = _counter("usp_worker_restarts_total", "Workers started again after they had ended")
 REFUSED_TOTAL = _counter("usp_refused_total", "Connections refused at accept", "reason")
+LOOP_LAG = _gauge("usp_loop_lag_seconds", "How late a worker's event loop was when it last reported", "slot")
 PUSH_TOTAL = _counter("usp_push_total", "Configuration pushes by what became of them", "state")
 BUILD_INFO = _gauge("usp_build_info", "Always 1; the version is in the label", "version")
 LOG_DROPPED = _gauge(

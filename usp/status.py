@@ -115,6 +115,7 @@ class Outcome(StrEnum):
     LIMIT = "limit"
     IDLE = "idle"
     DRAINED = "drained"
+    KILLED = "killed"  # by an administrator
     PROBE = "probe"  # connected, said no SSH, went away: a load balancer's banner check
     INTERNAL = "internal"
 

@@ -154,6 +154,7 @@ async def _run(kind: type[Connection], options: Any, start: Start) -> Connection
     loop = asyncio.get_running_loop()
     options.waiter = waiter = loop.create_future()
     made: list[Connection] = []
+    started = False
 
     def factory() -> Connection:
         made.append(kind(loop, options, wait="auth"))
@@ -161,12 +162,14 @@ async def _run(kind: type[Connection], options: Any, start: Start) -> Connection
 
     try:
         await start(factory)
+        started = True
         await waiter
     except BaseException:
         waiter.cancel()
         if made:
             made[0].abort()
-            await made[0].wait_closed()
+            if started:  # uvloop makes the protocol before it connects: without a transport it never closes
+                await made[0].wait_closed()
         raise
     return made[0]
 
@@ -175,7 +178,9 @@ def _on(sock: socket.socket) -> Start:
     async def start(factory: Callable[[], Any]) -> None:
         sock.setblocking(False)
         try:
-            await asyncio.get_running_loop().create_connection(factory, sock=sock)
+            # Not create_connection: on a socket that is reset at once, uvloop's closes the descriptor but not `sock`,
+            # which then closes somebody else's when it is collected.
+            await asyncio.get_running_loop().connect_accepted_socket(factory, sock)
         except BaseException:
             sock.close()
             raise

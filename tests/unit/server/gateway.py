@@ -1,0 +1,210 @@
+"""Real parts for tests of a session: an SFTP target, a gateway of Sessions on a loopback port, and partners."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from usp.model import FilterAction, InboundMethod, InboundSource, ListenerType, OutboundCredentials
+from usp.server.messages import Partner
+from usp.server.prepared import Door, Prepared, prepare
+from usp.server.session import Limits, Session
+from usp.server.tunnels import Link
+from usp.settings import ServerSettings
+from usp.snapshot import (
+    Content,
+    FilterSpec,
+    ListenerSpec,
+    NodeSpec,
+    PathSpec,
+    RuleSpec,
+    Snapshot,
+    TargetSpec,
+    TunnelSpec,
+)
+from usp.ssh import keys
+from usp.status import Outcome
+from usp.tasks import TaskSet
+
+USER, PASSWORD = "alice", "correct horse"
+HOST_KEY, HOST_LINE = keys.generate()
+TARGET_KEY, TARGET_LINE = keys.generate()
+OTHER_KEY, OTHER_LINE = keys.generate()
+TUNNEL = TunnelSpec(id="t1", name="tunnel", address="127.0.0.1", port=4000, private_key=OTHER_KEY)
+
+
+def settings(**server: Any) -> ServerSettings:
+    tls = {"cert": "c", "key": "k", "ca": "a"}
+    return ServerSettings.model_validate({"name": "s1", "web": {"tls": tls}, "server": server})
+
+
+def rule(
+    method: InboundMethod = InboundMethod.PASSWORD,
+    source: InboundSource = InboundSource.NONE,
+    out: OutboundCredentials = OutboundCredentials.PASSTHROUGH,
+) -> RuleSpec:
+    return RuleSpec(id="r1", name="rule", method=method, source=source, outbound=out)
+
+
+def snapshot(
+    port: int, *, version: int = 1, pinned: str = TARGET_LINE, path: PathSpec | None = None, server: str = "s1"
+) -> Snapshot:
+    node = NodeSpec(
+        id="n1", name="node", filter=FilterSpec(default=FilterAction.ALLOW), host_keys=(HOST_KEY,), rule=rule()
+    )
+    target = TargetSpec(id="o1", name="target", host="127.0.0.1", port=port, host_keys=(pinned,))
+    listener = ListenerSpec(
+        id="l1",
+        name="partners",
+        address="127.0.0.1",
+        port=2222,
+        type=ListenerType.SFTP,
+        nodes=(node,),
+        target=target,
+        path=path,
+    )
+    return Snapshot.of(server, version, Content(listeners=(listener,), tunnels=(TUNNEL,) if path else ()))
+
+
+def prepared(made: Snapshot) -> Prepared:
+    ready, problems = prepare(made.to_wire(), made.server, settings())
+    assert ready is not None, problems
+    return ready
+
+
+class Target:
+    """An SFTP server on a directory. `connections`: those that live."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port = 0
+        self.logins = 0
+        self.connections: set[asyncssh.SSHServerConnection] = set()
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+
+    async def start(self, *, sftp: bool = True, window: int = 2 << 20) -> None:
+        target = self
+
+        class Server(asyncssh.SSHServer):
+            def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+                self.conn = conn
+                target.connections.add(conn)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                target.connections.discard(self.conn)
+
+            def begin_auth(self, username: str) -> bool:
+                return True
+
+            def password_auth_supported(self) -> bool:
+                return True
+
+            def validate_password(self, username: str, password: str) -> bool:
+                target.logins += 1
+                return (username, password) == (USER, PASSWORD)
+
+        def factory(chan: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+            return asyncssh.SFTPServer(chan, chroot=str(self.root).encode())
+
+        self._acceptor = await asyncssh.create_server(
+            Server,
+            "127.0.0.1",
+            0,
+            config=None,
+            server_host_keys=[keys.parse_private(TARGET_KEY)],
+            sftp_factory=factory if sftp else None,
+            window=window,
+        )
+        self.port = self._acceptor.get_port()
+
+    async def stop(self) -> None:
+        if self._acceptor:
+            self._acceptor.close()
+            await self._acceptor.wait_closed()
+        for connection in tuple(self.connections):
+            connection.abort()
+            await connection.wait_closed()
+
+
+class Gateway:
+    """Accepts partners and serves each by a Session; keeps their outcomes and facts."""
+
+    def __init__(self, door: Door, limits: Limits, link: Callable[[], Link | None]) -> None:
+        self.door, self.limits, self.link = door, limits, link
+        self.live: list[Session] = []
+        self.facts: list[dict[str, Any]] = []
+        self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.listening.setblocking(False)
+        self.port: int = self.listening.getsockname()[1]
+        self._tasks = TaskSet()
+        self._tasks.spawn(self._accept(), "accept")
+
+    async def _accept(self) -> None:
+        while True:
+            sock, peer = await asyncio.get_running_loop().sock_accept(self.listening)
+            ticket = Partner(
+                session=f"s{len(self.live)}", version=1, listener="l1", node="n1", peer_host=peer[0], peer_port=peer[1]
+            )
+            session = Session(ticket, self.door, self.limits, self.link, self.facts.append)
+            self.live.append(session)
+            self._tasks.spawn(self._serve(session, sock), "session")
+
+    async def _serve(self, session: Session, sock: socket.socket) -> None:
+        self.outcomes.put_nowait(await session.run(sock))
+
+    async def outcome(self) -> Outcome:
+        async with asyncio.timeout(5):
+            return await self.outcomes.get()
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        return [fact for fact in self.facts if fact["event"] == event]
+
+    async def close(self) -> None:
+        for session in self.live:
+            session.end(Outcome.DRAINED)
+        await asyncio.sleep(0)
+        await self._tasks.cancel()
+        self.listening.close()
+        assert self.outcomes.empty(), "a session nobody asked about"
+
+    @asynccontextmanager
+    async def partner(self, password: str = PASSWORD, **options: Any) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        connection = await asyncssh.connect(
+            "127.0.0.1",
+            self.port,
+            config=None,
+            known_hosts=([keys.parse_public(HOST_LINE)], [], []),
+            client_keys=None,
+            username=USER,
+            password=password,
+            **options,
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+            await connection.wait_closed()
+
+
+def limits(login: float = 5, connect: float = 2, idle: float = 60) -> Limits:
+    return Limits(login, connect, idle)
+
+
+@asynccontextmanager
+async def serving(
+    port: int, limits_: Limits | None = None, link: Callable[[], Link | None] = lambda: None, **made: Any
+) -> AsyncIterator[Gateway]:
+    """A gateway towards a target on `port`."""
+    door = prepared(snapshot(port, **made)).doors["l1", "n1"]
+    gateway = Gateway(door, limits_ or limits(), link)
+    try:
+        yield gateway
+    finally:
+        await gateway.close()

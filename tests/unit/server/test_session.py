@@ -1,0 +1,342 @@
+"""Sessions with real SSH on both sides: transfers, refusals, and every way to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncssh
+import pytest
+import pytest_asyncio
+
+from tests.unit.server.gateway import OTHER_LINE, PASSWORD, USER, Target, limits, serving
+from usp.server.session import AWAY, MAX_CHANNELS
+from usp.snapshot import PathSpec
+from usp.status import Outcome
+
+
+@pytest_asyncio.fixture
+async def target(tmp_path: Path) -> AsyncIterator[Target]:
+    made = Target(tmp_path)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_what_is_put_and_got_is_equal(target: Target) -> None:
+    data = os.urandom(3_000_000)
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            async with sftp.open("/in.bin", "wb") as file:
+                await file.write(data)
+            assert (target.root / "in.bin").read_bytes() == data
+            async with sftp.open("/in.bin", "rb") as file:
+                got: object = await file.read()
+            assert got == data
+            await sftp.rename("/in.bin", "/out.bin")
+        assert await gateway.outcome() is Outcome.COMPLETED
+        assert target.logins == 1
+        assert [fact["event"] for fact in gateway.facts] == [
+            "session.started",
+            "login",
+            "file.opened",
+            "file.closed",
+            "file.opened",
+            "file.closed",
+            "file.rename",
+            "session.ended",
+        ]
+        put, fetched = gateway.told("file.closed")
+        assert (put["path"], put["bytes_written"], put["outcome"]) == ("/in.bin", len(data), "ok")
+        assert fetched["bytes_read"] == len(data)
+        assert gateway.told("file.rename")[0]["to"] == "/out.bin"
+        ended = gateway.told("session.ended")[0]
+        assert (ended["outcome"], ended["username"], ended["listener"]) == ("completed", USER, "partners")
+        assert ended["bytes_in"] > len(data) < ended["bytes_out"]
+        assert PASSWORD not in str(gateway.facts)
+    assert not target.connections
+
+
+async def test_a_wrong_password_is_an_ordinary_failure(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(target.port) as gateway:
+        with pytest.raises(asyncssh.PermissionDenied):
+            async with gateway.partner("wrong"):
+                pass
+        assert await gateway.outcome() is Outcome.AUTH_DENIED
+        assert target.logins == 1
+        assert [fact["outcome"] for fact in gateway.told("login")] == ["auth_denied"]
+        assert "wrong" not in str(gateway.facts)
+    assert "WARN" not in capsys.readouterr().err
+
+
+async def test_too_many_wrong_passwords(target: Target) -> None:
+    async with serving(target.port) as gateway:
+
+        class Stubborn(asyncssh.SSHClient):
+            def password_auth_requested(self) -> str:
+                return "wrong"
+
+        with pytest.raises(asyncssh.DisconnectError, match="too many"):
+            await asyncssh.connect(
+                "127.0.0.1", gateway.port, config=None, known_hosts=None, client_factory=Stubborn, username=USER
+            )
+        assert await gateway.outcome() is Outcome.AUTH_DENIED
+        assert target.logins == 6
+
+
+async def test_an_empty_password_does_not_reach_the_target(target: Target) -> None:
+    async with serving(target.port) as gateway:
+        with pytest.raises(asyncssh.PermissionDenied):
+            async with gateway.partner(""):
+                pass
+        assert await gateway.outcome() is Outcome.AUTH_DENIED
+        assert target.logins == 0
+
+
+async def test_the_target_is_down(unused_tcp_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(unused_tcp_port) as gateway:
+        with pytest.raises(asyncssh.DisconnectError, match=AWAY):
+            async with gateway.partner():
+                pass
+        assert await gateway.outcome() is Outcome.TARGET_UNREACHABLE
+        assert gateway.told("login")[0]["outcome"] == "target_unreachable"
+    told = [line for line in capsys.readouterr().err.splitlines() if "WARN" in line]
+    assert len(told) == 1
+    assert "code=target.unreachable" in told[0]
+
+
+async def test_the_target_hangs(target: Target) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))
+    async with serving(silent.getsockname()[1], limits(connect=0.2)) as gateway:
+        with pytest.raises(asyncssh.DisconnectError, match=AWAY):
+            async with gateway.partner():
+                pass
+        assert await gateway.outcome() is Outcome.TARGET_UNREACHABLE
+    silent.close()
+
+
+async def test_another_host_key(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(target.port, pinned=OTHER_LINE) as gateway:
+        with pytest.raises(asyncssh.DisconnectError, match=AWAY):
+            async with gateway.partner():
+                pass
+        assert await gateway.outcome() is Outcome.HOST_KEY_MISMATCH
+        assert target.logins == 0
+    assert "code=target.host_key_mismatch" in capsys.readouterr().err
+
+
+async def test_no_tunnel_link(target: Target) -> None:
+    async with serving(target.port, path=PathSpec(tunnel="t1", client="c1")) as gateway:
+        with pytest.raises(asyncssh.DisconnectError, match=AWAY):
+            async with gateway.partner():
+                pass
+        assert await gateway.outcome() is Outcome.TUNNEL_DOWN
+
+
+async def test_a_target_without_sftp(tmp_path: Path) -> None:
+    bare = Target(tmp_path)
+    await bare.start(sftp=False)
+    try:
+        async with serving(bare.port) as gateway:
+            async with gateway.partner() as partner:
+                with pytest.raises(asyncssh.ChannelOpenError):
+                    await partner.start_sftp_client()
+            assert await gateway.outcome() is Outcome.TARGET_DENIED
+    finally:
+        await bare.stop()
+
+
+async def test_only_sftp_is_granted_and_the_session_goes_on(target: Target) -> None:
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner:
+            for ask in ({"command": "id"}, {}, {"subsystem": "netconf"}):
+                with pytest.raises(asyncssh.ChannelOpenError):
+                    await partner.create_process(**ask)
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await partner.create_process(subsystem="sftp", request_pty="force", term_type="vt100")
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await partner.open_connection("127.0.0.1", target.port)
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await partner.open_unix_connection("/tmp/x")
+            with pytest.raises(asyncssh.ChannelListenError):
+                await partner.forward_remote_port("127.0.0.1", 0, "127.0.0.1", target.port)
+            with pytest.raises(asyncssh.ChannelListenError):
+                await partner.forward_remote_path("/tmp/usp-never", "/tmp/x")
+            async with partner.start_sftp_client(env={"LD_PRELOAD": "evil"}) as sftp:
+                assert sorted(await sftp.listdir("/")) == [".", ".."]
+        assert await gateway.outcome() is Outcome.COMPLETED
+
+
+async def test_environment_is_refused(target: Target) -> None:
+    """Pins an internal of asyncssh: the handler that `SftpChannel` overrides."""
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner:
+            process = await partner.create_process(subsystem="sftp", encoding=None)
+            args = (asyncssh.packet.String("A"), asyncssh.packet.String("b"))
+            assert await process.channel._make_request(b"env", *args) is False
+            process.close()
+            await process.wait_closed()
+        assert await gateway.outcome() is Outcome.COMPLETED
+
+
+async def test_several_channels_over_one_target_connection(target: Target) -> None:
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner:
+            clients = [await partner.start_sftp_client() for _ in range(MAX_CHANNELS)]
+            with pytest.raises(asyncssh.ChannelOpenError, match="too many"):
+                await partner.start_sftp_client()
+            await asyncio.gather(*(client.mkdir(f"/d{n}") for n, client in enumerate(clients)))
+            clients[0].exit()
+            await clients[0].wait_closed()
+            async with partner.start_sftp_client() as again:
+                assert len(await again.glob("/d*")) == MAX_CHANNELS
+            assert (len(target.connections), target.logins) == (1, 1)
+            for client in clients[1:]:
+                client.exit()
+                await client.wait_closed()
+        assert await gateway.outcome() is Outcome.COMPLETED
+
+
+async def test_the_target_dies_in_the_middle(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            file = await sftp.open("/half", "wb")
+            await file.write(b"x" * 100_000)
+            next(iter(target.connections)).abort()
+            await partner.wait_closed()
+            with pytest.raises((asyncssh.Error, OSError)):
+                await file.write(b"x" * 100_000)
+        assert await gateway.outcome() is Outcome.TARGET_CLOSED
+        closed = gateway.told("file.closed")[0]
+        assert closed["outcome"] == "unfinished"
+    assert "code=target.closed" in capsys.readouterr().err
+
+
+async def test_the_partner_vanishes_in_the_middle(target: Target) -> None:
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner:
+            sftp = await partner.start_sftp_client()
+            file = await sftp.open("/half", "wb")
+            await file.write(b"x" * 100_000)
+            partner.abort()
+        assert await gateway.outcome() is Outcome.PARTNER_CLOSED
+        assert gateway.told("session.ended")[0]["outcome"] == "partner_closed"
+    assert not target.connections
+
+
+async def test_nobody_but_a_partner_who_looks(target: Target) -> None:
+    async with serving(target.port) as gateway:
+        async with gateway.partner():
+            pass
+        assert await gateway.outcome() is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_banner_probe_is_no_error(target: Target, reads: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(target.port) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        if reads:
+            assert (await reader.readline()).startswith(b"SSH-2.0-")
+        writer.close()
+        await writer.wait_closed()
+        assert await gateway.outcome() is Outcome.PROBE
+        assert gateway.facts == []
+    assert capsys.readouterr().err == ""
+
+
+async def test_a_reset_is_a_probe_too(target: Target) -> None:
+    async with serving(target.port) as gateway:
+        with socket.create_connection(("127.0.0.1", gateway.port)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        assert await gateway.outcome() is Outcome.PROBE
+
+
+async def test_whoever_speaks_no_ssh(target: Target) -> None:
+    async with serving(target.port) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert await gateway.outcome() is Outcome.PROTOCOL_ERROR
+
+
+async def test_too_slow_to_log_in(target: Target) -> None:
+    async with serving(target.port, limits(login=0.1)) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert await gateway.outcome() is Outcome.LIMIT
+
+
+async def test_idle(target: Target) -> None:
+    async with serving(target.port, limits(idle=0.2)) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            for _ in range(4):
+                await asyncio.sleep(0.1)
+                await sftp.stat("/")
+            await partner.wait_closed()
+        assert await gateway.outcome() is Outcome.IDLE
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DRAINED, Outcome.KILLED])
+async def test_ended_from_outside(target: Target, outcome: Outcome) -> None:
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            await sftp.stat("/")
+            gateway.live[0].end(outcome)
+            gateway.live[0].end(Outcome.IDLE)
+            await partner.wait_closed()
+        assert await gateway.outcome() is outcome
+
+
+async def test_garbage_instead_of_sftp(target: Target) -> None:
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner:
+            process = await partner.create_process(subsystem="sftp", encoding=None)
+            process.stdin.write(b"\xff" * 64)
+            await partner.wait_closed()
+        assert await gateway.outcome() is Outcome.PROTOCOL_ERROR
+
+
+async def test_a_partner_who_does_not_read_costs_bounded_memory(target: Target) -> None:
+    """Its SSH window is huge and its socket is never read: the target must be made to wait."""
+    (target.root / "big").write_bytes(b"\0" * (24 << 20))
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner:
+            process = await partner.create_process(subsystem="sftp", encoding=None, window=1 << 30)
+            sftp = b"\x00\x00\x00\x05\x01\x00\x00\x00\x03"
+            sftp += _packet(3, 1, b"\x00\x00\x00\x04/big\x00\x00\x00\x01\x00\x00\x00\x00")
+            process.stdin.write(sftp)
+            answer = b""
+            while len(answer) < 9:
+                answer += await process.stdout.read(1 << 16)
+            while b"\x66\x00\x00\x00\x01" not in answer:
+                answer += await process.stdout.read(1 << 16)
+            handle = answer[answer.index(b"\x66\x00\x00\x00\x01") + 5 :]
+            transport = partner._transport
+            assert transport is not None
+            transport.pause_reading()
+            for number in range(24 * 32):
+                offset = (number * 32768).to_bytes(8, "big")
+                process.stdin.write(_packet(5, 2 + number, handle + offset + b"\x00\x00\x80\x00"))
+            await asyncio.sleep(0.7)
+            before = gateway.live[0].bytes_out
+            assert before < 12 << 20
+            await asyncio.sleep(0.2)
+            assert gateway.live[0].bytes_out == before
+            transport.resume_reading()
+            async with asyncio.timeout(5):
+                while gateway.live[0].bytes_out < 24 << 20:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            process.close()
+        assert await gateway.outcome() is Outcome.PARTNER_CLOSED  # it left the file open
+
+
+def _packet(kind: int, request: int, rest: bytes) -> bytes:
+    body = bytes([kind]) + request.to_bytes(4, "big") + rest
+    return len(body).to_bytes(4, "big") + body

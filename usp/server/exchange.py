@@ -1,0 +1,261 @@
+"""Exchange: one sftp channel of the partner, its counterpart at the target, and the Relay between them.
+
+    partner == PartnerEnd --bytes--> Exchange --bytes--> Relay --Step--> Exchange --bytes--> TargetEnd == target
+
+Memory is bounded in both directions. Reading from a channel stops while what it leads to is full: the other channel's
+send buffer is above its high-water mark, or the socket below it takes no more. What comes in meanwhile is kept by
+asyncssh, up to the channel's receive window. The partner is also held while *its own* channel is full, because a denied
+request is answered from here (OpenSSH's sftp-server stops reading for the same reason).
+
+Ends: EOF is passed on, in both directions; when the target closes its channel, the partner gets the exit status and the
+close; when the partner closes, so does the target's channel, after all that was written has been sent. The callbacks
+are thin: asyncssh swallows what they raise, so `Exchange` catches it and tells its host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import asyncssh
+
+from usp.sftp.records import Record
+from usp.sftp.relay import Close, Relay, Step
+from usp.sftp.wire import Bytes
+
+AnyChannel: TypeAlias = asyncssh.SSHServerChannel[bytes] | asyncssh.SSHClientChannel[bytes]
+
+
+class Host(Protocol):
+    """Who an exchange belongs to: the session."""
+
+    def active(self) -> None: ...
+
+    def recorded(self, records: Sequence[Record]) -> None: ...
+
+    def violated(self, close: Close) -> None: ...
+
+    def crashed(self, exc: Exception) -> None: ...
+
+    def exchange_ended(self, exchange: Exchange) -> None: ...
+
+
+class Valve:
+    """Reading from a channel. Shut before the channel is there: it starts shut."""
+
+    def __init__(self, shut: bool = False) -> None:
+        self._channel: AnyChannel | None = None
+        self._shut = shut
+
+    def attach(self, channel: AnyChannel) -> None:
+        self._channel = channel
+        if self._shut:
+            channel.pause_reading()
+
+    def detach(self) -> None:
+        self._channel = None
+
+    def set(self, shut: bool) -> None:
+        """Opening delivers at once what was kept: by then the valve may be shut again."""
+        if shut == self._shut:
+            return
+        self._shut = shut
+        if self._channel:
+            if shut:
+                self._channel.pause_reading()
+            else:
+                self._channel.resume_reading()
+
+
+class Exchange:
+    """`bytes_in` came from the partner, `bytes_out` from the target. `broken`: the partner went without closing."""
+
+    def __init__(self, host: Host, relay: Relay) -> None:
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.broken = False
+        self.partner_done = False
+        self.target_first = False
+        self.partner_end = PartnerEnd(self)
+        self.target_end = TargetEnd(self)
+        self.from_partner_valve = Valve(shut=True)
+        self.from_target_valve = Valve(shut=True)
+        self._partner_full: set[str] = {"not started"}  # why nothing more may be written to the partner
+        self._target_full: set[str] = set()
+        self._host = host
+        self._relay = relay
+        self._finished = False
+
+    def from_partner(self, data: bytes) -> None:
+        self.bytes_in += len(data)
+        self._host.active()
+        try:
+            self._perform(self._relay.from_inbound(data))
+        except Exception as exc:  # asyncssh would swallow it
+            self._host.crashed(exc)
+
+    def from_target(self, data: bytes) -> None:
+        self.bytes_out += len(data)
+        self._host.active()
+        try:
+            self._perform(self._relay.from_outbound(data))
+        except Exception as exc:
+            self._host.crashed(exc)
+
+    def partner_eof(self) -> None:
+        self.partner_done = True
+        try:
+            self._perform(self._relay.inbound_eof())
+        except Exception as exc:
+            self._host.crashed(exc)
+        if self.target_end.channel:
+            self.target_end.channel.write_eof()
+
+    def target_eof(self) -> None:
+        if self.partner_end.channel:
+            self.partner_end.channel.write_eof()
+
+    def started(self) -> None:
+        """The partner has its subsystem."""
+        self.partner_full(False, "not started")
+
+    def partner_full(self, full: bool, why: str) -> None:
+        """The way to the partner is full, or no more."""
+        (self._partner_full.add if full else self._partner_full.discard)(why)
+        self._settle()
+
+    def target_full(self, full: bool, why: str) -> None:
+        (self._target_full.add if full else self._target_full.discard)(why)
+        self._settle()
+
+    def _settle(self) -> None:
+        self.from_target_valve.set(shut=bool(self._partner_full))
+        self.from_partner_valve.set(shut=bool(self._partner_full or self._target_full))
+
+    def partner_closed(self, exc: Exception | None) -> None:
+        self.broken = exc is not None
+        self.partner_done = True
+        self.from_partner_valve.detach()
+        if self.target_end.channel:
+            self.target_end.channel.close()
+        self._finish_when_both_closed()
+
+    def target_closed(self) -> None:
+        self.target_first = not self.partner_done
+        self.from_target_valve.detach()
+        # Later, because when the whole connection to the target was lost the session first says so to the partner.
+        asyncio.get_running_loop().call_soon(self._close_partner)
+        self._finish_when_both_closed()
+
+    def finish(self) -> None:
+        """Nothing more will come: account for what was left open. Once."""
+        if not self._finished:
+            self._finished = True
+            records = self._relay.finish()
+            self.broken = self.broken or bool(records)
+            self._host.recorded(records)
+
+    def _close_partner(self) -> None:
+        channel = self.partner_end.channel
+        if channel is None:
+            return
+        if self.target_end.signal:
+            channel.exit_with_signal(*self.target_end.signal)
+        elif self.target_end.status is not None:
+            channel.exit(self.target_end.status)
+        else:
+            channel.close()
+
+    def _finish_when_both_closed(self) -> None:
+        if not self._finished and self.partner_end.channel is None and self.target_end.channel is None:
+            self.finish()
+            self._host.exchange_ended(self)
+
+    def _perform(self, step: Step) -> None:
+        if step.to_outbound:
+            _write(self.target_end.channel, step.to_outbound)
+        if step.to_inbound:
+            _write(self.partner_end.channel, step.to_inbound)
+        if step.records:
+            self._host.recorded(step.records)
+        if step.close:
+            self._host.violated(step.close)
+
+
+def _write(channel: AnyChannel | None, pieces: Sequence[Bytes]) -> None:
+    """What comes too late for a channel that is closing is dropped: its reader is gone."""
+    if channel is None or channel.is_closing():
+        return
+    data: Any = pieces[0] if len(pieces) == 1 else b"".join(pieces)  # any bytes-like object will do
+    channel.write(data)
+
+
+class PartnerEnd(asyncssh.SSHServerSession[bytes]):
+    """asyncssh's callbacks for the partner's channel. What is not named (shell, exec, pty) is refused."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.channel: asyncssh.SSHServerChannel[bytes] | None = None
+        self._exchange = exchange
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self.channel = chan
+        self._exchange.from_partner_valve.attach(chan)
+
+    def session_started(self) -> None:
+        self._exchange.started()
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        self._exchange.from_partner(data)
+
+    def eof_received(self) -> bool:
+        self._exchange.partner_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        self._exchange.partner_full(True, "channel")
+
+    def resume_writing(self) -> None:
+        self._exchange.partner_full(False, "channel")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.channel = None
+        self._exchange.partner_closed(exc)
+
+
+class TargetEnd(asyncssh.SSHClientSession[bytes]):
+    """asyncssh's callbacks for the target's channel."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self.status: int | None = None
+        self.signal: tuple[str, bool, str, str] | None = None
+        self._exchange = exchange
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self.channel = chan
+        self._exchange.from_target_valve.attach(chan)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if datatype is None:  # what the target's sftp-server says on stderr is not for partners
+            self._exchange.from_target(data)
+
+    def eof_received(self) -> bool:
+        self._exchange.target_eof()
+        return True
+
+    def exit_status_received(self, status: int) -> None:
+        self.status = status
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        self.signal = (signal, core_dumped, "", "")
+
+    def pause_writing(self) -> None:
+        self._exchange.target_full(True, "channel")
+
+    def resume_writing(self) -> None:
+        self._exchange.target_full(False, "channel")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.channel = None
+        self._exchange.target_closed()

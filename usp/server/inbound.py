@@ -1,0 +1,115 @@
+"""The partner's leg: what asyncssh asks of an SSH server, answered in one line each.
+
+Granted: the login methods that the Rule still has use for, and session channels with the `sftp` subsystem. All else
+(shell, exec, pty, X11, agent, environment, every forwarding, every other subsystem) is refused: most of it by not being
+answered here, or by the options of `usp.ssh.options`. A refusal ends nothing, so that a normal client goes on.
+
+asyncssh swallows what is raised in a callback, or drops the connection for it: nothing may be raised here but the
+exception that it knows, `ChannelOpenError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import asyncssh
+from asyncssh.packet import SSHPacket
+
+from usp.server.auth import Method
+from usp.ssh.connect import ServerConnection
+
+WINDOW: Final = 2 * 1024 * 1024
+"""Receive window of an sftp channel: what bounds the memory of a stalled transfer, in each direction."""
+PACKET: Final = 32 * 1024
+
+ChannelGrant = tuple["SftpChannel", asyncssh.SSHServerSession[bytes]]
+
+
+class Partner(Protocol):
+    """Who answers for a partner's connection: the session."""
+
+    def partner_made(self, connection: ServerConnection) -> None: ...
+
+    def partner_lost(self, exc: Exception | None) -> None: ...
+
+    def named(self, username: str) -> None: ...
+
+    def offers(self, method: Method) -> bool: ...
+
+    async def password(self, username: str, password: str) -> bool: ...
+
+    def channel_requested(self) -> ChannelGrant: ...
+
+
+class PartnerServer(asyncssh.SSHServer):
+    def __init__(self, partner: Partner) -> None:
+        self._partner = partner
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        assert isinstance(conn, ServerConnection)
+        self._partner.partner_made(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._partner.partner_lost(exc)
+
+    def begin_auth(self, username: str) -> bool:
+        self._partner.named(username)
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return self._partner.offers(Method.PASSWORD)
+
+    def public_key_auth_supported(self) -> bool:
+        return self._partner.offers(Method.PUBLIC_KEY)
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        return await self._partner.password(username, password)
+
+    def session_requested(self) -> ChannelGrant:
+        return self._partner.channel_requested()
+
+
+class SftpChannel(asyncssh.SSHServerChannel[bytes]):
+    """A partner's session channel. It grants what its session cannot: `sftp` once the target's channel is open.
+
+    asyncssh decides about a subsystem at once and then reads; here the decision may take its time (as asyncssh's own
+    about X11 does), and until then nothing is read. And asyncssh would keep environment variables (RFC 4254, 6.4).
+    """
+
+    def __init__(self, connection: ServerConnection, open_target: Callable[[], Awaitable[bool]]) -> None:
+        super().__init__(
+            connection,
+            asyncio.get_running_loop(),
+            allow_pty=False,
+            line_editor=False,
+            line_echo=False,
+            line_history=0,
+            max_line_length=0,
+            encoding=None,
+            errors="strict",
+            window=WINDOW,
+            max_pktsize=PACKET,
+        )
+        self._open_target = open_target
+
+    def _process_subsystem_request(self, packet: SSHPacket) -> bool | None:  # type: ignore[override]
+        name = packet.get_string()
+        packet.check_end()
+        if name != b"sftp" or self._session_started:
+            return False
+        self._session_started = True
+        self.get_connection().create_task(self._finish_subsystem_request())
+        return None
+
+    async def _finish_subsystem_request(self) -> None:
+        granted = await self._open_target()
+        if self._session is not None:  # else the channel is closed by now
+            self._report_response(granted)
+
+    def _process_env_request(self, packet: SSHPacket) -> bool:
+        packet.get_string()
+        packet.get_string()
+        packet.check_end()
+        return False

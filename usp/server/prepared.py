@@ -1,0 +1,134 @@
+"""A snapshot made ready to serve: strictly read, every key parsed, the SSH options of every leg built.
+
+Runs in a thread (a big configuration takes seconds). Whatever is wrong is told as located problems, all at once; what
+comes out cannot fail for reasons of configuration any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+import asyncssh
+from pydantic import ValidationError
+
+from usp.errors import Problem, UspError
+from usp.model import InboundMethod, InboundSource, ListenerType, OutboundCredentials
+from usp.server.outbound import Target
+from usp.settings import ServerSettings
+from usp.snapshot import PROTOCOL, ListenerSpec, NodeSpec, Snapshot, TunnelSpec
+from usp.ssh import keys
+from usp.ssh.options import Timing, partner_facing, target_facing, tunnel_server_end
+
+_LIVE_RULES: Final = frozenset({(InboundMethod.PASSWORD, InboundSource.NONE, OutboundCredentials.PASSTHROUGH)})
+"""The combinations that this release can serve."""
+
+Loc = tuple[str | int, ...]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a partner comes in: a Listener, one of its Inbound Nodes, and the target behind."""
+
+    listener: ListenerSpec
+    node: NodeSpec
+    options: asyncssh.SSHServerConnectionOptions
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`doors`: (listener id, node id) -> Door."""
+
+    snapshot: Snapshot
+    doors: Mapping[tuple[str, str], Door]
+
+
+def prepare(wire: bytes, server: str, settings: ServerSettings) -> tuple[Prepared | None, tuple[Problem, ...]]:
+    """The prepared snapshot, or the problems that are in the way."""
+    try:
+        snapshot = Snapshot.model_validate_json(wire)
+    except ValidationError as error:
+        return None, tuple(Problem(tuple(each["loc"]), each["msg"]) for each in error.errors(include_url=False))
+    problems = list(_envelope(snapshot, server))
+    builder = _Builder(settings, problems)
+    doors = dict(builder.doors(snapshot))
+    builder.check_tunnels(snapshot)
+    return (None, tuple(problems)) if problems else (Prepared(snapshot, doors), ())
+
+
+def partner_timing(settings: ServerSettings) -> Timing:
+    """The session keeps its own time for the login."""
+    return Timing(0, settings.keepalive.interval, settings.keepalive.count)
+
+
+def link_timing(settings: ServerSettings) -> Timing:
+    return Timing(settings.server.connect_timeout, settings.keepalive.interval, settings.keepalive.count)
+
+
+def _envelope(snapshot: Snapshot, server: str) -> Iterator[Problem]:
+    if snapshot.protocol not in (PROTOCOL, PROTOCOL - 1):
+        yield Problem(("protocol",), f"version {snapshot.protocol} is not spoken here, {PROTOCOL} is")
+    if snapshot.server != server:
+        yield Problem(("server",), f"is meant for {snapshot.server}, this is {server}")
+    if snapshot.digest != snapshot.content.digest():
+        yield Problem(("digest",), "does not fit the content")
+
+
+class _Builder:
+    """Builds what it can and collects what it cannot."""
+
+    def __init__(self, settings: ServerSettings, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._timing = partner_timing(settings)
+        self._link_timing = link_timing(settings)
+
+    def doors(self, snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], Door]]:
+        for number, listener in enumerate(snapshot.content.listeners):
+            if listener.type is ListenerType.SFTP:
+                yield from self._doors_of(listener, ("listeners", number), snapshot)
+
+    def check_tunnels(self, snapshot: Snapshot) -> None:
+        for number, spec in enumerate(snapshot.content.tunnels):
+            self._attempt(("tunnels", number), partial(self._tunnel, spec))
+
+    def _tunnel(self, spec: TunnelSpec) -> object:
+        if not spec.clients:  # nobody may link yet
+            return keys.parse_private(spec.private_key)
+        return tunnel_server_end(spec.private_key, [each.public_key for each in spec.clients], self._link_timing)
+
+    def _doors_of(self, listener: ListenerSpec, loc: Loc, snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], Door]]:
+        if listener.target is None:
+            self._problems.append(Problem((*loc, "target"), "is required for type 'sftp'"))
+            return
+        if listener.path is not None and snapshot.tunnel(listener.path.tunnel) is None:
+            self._problems.append(Problem((*loc, "path", "tunnel"), "is no tunnel of this snapshot"))
+        spec = listener.target
+        options = self._attempt(
+            (*loc, "target", "host_keys"), lambda: target_facing(spec.host_keys, spec.algorithms, self._timing)
+        )
+        target = Target(spec, options) if options else None
+        for number, node in enumerate(listener.nodes):
+            door = self._door(listener, node, (*loc, "nodes", number), target)
+            if door:
+                yield (listener.id, node.id), door
+
+    def _door(self, listener: ListenerSpec, node: NodeSpec, loc: Loc, target: Target | None) -> Door | None:
+        rule = node.rule
+        if (rule.method, rule.source, rule.outbound) not in _LIVE_RULES:
+            chosen = f"{rule.method} / {rule.source} / {rule.outbound}"
+            self._problems.append(Problem((*loc, "rule"), f"{chosen} is not supported by this release"))
+        options = self._attempt(
+            (*loc, "host_keys"), lambda: partner_facing(node.host_keys, node.algorithms, self._timing)
+        )
+        return Door(listener, node, options, target) if options and target else None
+
+    def _attempt(self, loc: Loc, make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except UspError as error:
+            self._problems.append(Problem(loc, error.message))
+            return None

@@ -1,0 +1,365 @@
+"""Session: one partner connection with its outbound half, from the accepted socket to exactly one Outcome.
+
+    made -> named a user -> logged in -> channels (each an `Exchange`) -> over
+
+Whoever has a reason to end it first gives the Outcome (`end`); a connection that just ends is judged by what it did
+before. Partners are told little, the log gets one line with the code, the audit log gets facts. A connection that never
+said SSH is a load balancer's banner check: counted as probe, told at debug level only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import asyncssh
+
+from usp import metrics
+from usp.errors import UspError
+from usp.log import get_logger
+from usp.secret import Secret
+from usp.server import outbound
+from usp.server.audit import JsonValue, facts
+from usp.server.auth import Judge, Login, Method
+from usp.server.exchange import Exchange
+from usp.server.inbound import WINDOW, ChannelGrant, PartnerServer, SftpChannel
+from usp.server.messages import Partner
+from usp.server.prepared import Door
+from usp.server.tunnels import Link
+from usp.sftp.records import Record, printable
+from usp.sftp.relay import Close, Relay
+from usp.ssh import connect, failures
+from usp.ssh.connect import ClientConnection, ServerConnection
+from usp.status import Outcome, SessionStatus
+
+log = get_logger(__name__)
+
+MAX_CHANNELS: Final = 10
+"""Channels at once per session, as in OpenSSH's MaxSessions; each has its own channel to the target."""
+
+AWAY: Final = "target not available, try again later"
+"""All that a partner is told of what goes wrong behind us."""
+
+_GOODBYE: Final[dict[Outcome, tuple[int, str]]] = {
+    Outcome.AUTH_DENIED: (asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many authentication failures"),
+    Outcome.PROTOCOL_ERROR: (asyncssh.DISC_PROTOCOL_ERROR, "SFTP protocol error"),
+    Outcome.LIMIT: (asyncssh.DISC_BY_APPLICATION, "limit reached"),
+    Outcome.IDLE: (asyncssh.DISC_BY_APPLICATION, "idle for too long"),
+    Outcome.DRAINED: (asyncssh.DISC_BY_APPLICATION, "server is shutting down, try again"),
+    Outcome.KILLED: (asyncssh.DISC_BY_APPLICATION, "session ended by an administrator"),
+    Outcome.INTERNAL: (asyncssh.DISC_BY_APPLICATION, "internal error"),
+}
+"""What a partner is told, by Outcome (RFC 4253 section 11.1); every other one is `AWAY`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds."""
+
+    login: float
+    connect: float
+    idle: float
+
+
+class Session:
+    def __init__(
+        self,
+        ticket: Partner,
+        door: Door,
+        limits: Limits,
+        link: Callable[[], Link | None],
+        tell: Callable[[dict[str, JsonValue]], None],
+    ) -> None:
+        """`link` finds the link to dial through; `tell` takes the facts for the audit log."""
+        self.id = ticket.session
+        self.version = ticket.version
+        self.username = ""
+        self.since = time.time()
+        self._door = door
+        self._peer = f"{ticket.peer_host}:{ticket.peer_port}"
+        self._limits = limits
+        self._find_link = link
+        self._tell = tell
+        self._login = Login(door.node.rule)
+        self._loop = asyncio.get_running_loop()
+        self._partner: ServerConnection | None = None
+        self._target: ClientConnection | None = None
+        self._link: Link | None = None
+        self._exchanges: set[Exchange] = set()
+        self._past = Counter[str]()  # of exchanges that ended: how many, broken, ended by the target; bytes
+        self._measured = (0, 0)
+        self._outcome: Outcome | None = None
+        self._lost: Exception | None = None
+        self._over = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_active = self._loop.time()
+
+    # --- the life of a session ---
+
+    async def run(self, sock: socket.socket) -> Outcome:
+        """Serve the partner on this socket until it is over."""
+        with metrics.SESSIONS.labels(self._door.listener.name).track_inprogress():
+            return await self._serve(sock)
+
+    async def _serve(self, sock: socket.socket) -> Outcome:
+        self._timer = self._loop.call_later(self._limits.login, self.end, Outcome.LIMIT)
+        try:
+            await connect.serve(sock, self._door.options, lambda: PartnerServer(self))
+        except (OSError, asyncssh.Error) as exc:
+            if self._partner is None:
+                self.partner_lost(exc)
+        await self._over.wait()
+        return await self._close()
+
+    def end(self, outcome: Outcome) -> None:
+        """End it now, for this reason, unless there is one already."""
+        if self._outcome is None:
+            self._outcome = outcome
+            if self._partner:
+                self._partner.disconnect(*_GOODBYE.get(outcome, (asyncssh.DISC_SERVICE_NOT_AVAILABLE, AWAY)))
+
+    def fail(self, error: UspError) -> None:
+        """End it because of what happened behind us: one line in the log."""
+        if self._outcome is None:
+            target = self._door.target.spec
+            log.warn(
+                "session.failed",
+                exc_info=error,
+                **self._names(),
+                target=target.name,
+                address=f"{target.host}:{target.port}",
+            )
+            self.end(failures.outcome(error))
+
+    async def _close(self) -> Outcome:
+        if self._timer:
+            self._timer.cancel()
+        for exchange in tuple(self._exchanges):
+            exchange.finish()
+            self.exchange_ended(exchange)
+        if self._target:
+            self._target.close()
+            await self._target.wait_closed()
+        outcome = self._outcome = self._outcome or self._judge()
+        self.measure()
+        metrics.SESSIONS_TOTAL.labels(self._door.listener.name, outcome).inc()
+        self._tell_end(outcome)
+        return outcome
+
+    def _judge(self) -> Outcome:
+        """The partner's connection ended by itself: what was it?"""
+        orderly = self._lost is None
+        went = orderly or isinstance(self._lost, (OSError, asyncssh.ConnectionLost))
+        if not went:
+            return Outcome.PROTOCOL_ERROR if isinstance(self._lost, asyncssh.Error) else Outcome.INTERNAL
+        if not self._spoke_ssh():
+            return Outcome.PROBE
+        if not self._login.complete:
+            return Outcome.AUTH_DENIED if self._login.failures else Outcome.PARTNER_CLOSED
+        if self._past["broken"]:
+            return Outcome.PARTNER_CLOSED
+        if self._past["target_first"]:
+            return Outcome.TARGET_CLOSED
+        return Outcome.COMPLETED if orderly or self._past["exchanges"] else Outcome.PARTNER_CLOSED
+
+    def _spoke_ssh(self) -> bool:
+        """The peer sent an SSH identification (RFC 4253 section 4.2)."""
+        return self._partner is not None and self._partner.get_extra_info("client_version") is not None
+
+    def _check_idle(self) -> None:
+        quiet = self._loop.time() - self._last_active
+        if quiet >= self._limits.idle:
+            self.end(Outcome.IDLE)
+        else:
+            self._timer = self._loop.call_later(self._limits.idle - quiet, self._check_idle)
+
+    # --- the partner (see `inbound.Partner`) ---
+
+    def partner_made(self, connection: ServerConnection) -> None:
+        self._partner = connection
+        connection.congestion.watch(self._partner_congested)
+        if self._outcome is not None:  # ended before it began
+            self._loop.call_soon(connection.abort)
+
+    def partner_lost(self, exc: Exception | None) -> None:
+        self._lost = exc
+        self._over.set()
+
+    def named(self, username: str) -> None:
+        if not self.username:
+            self.username = username
+            self._tell_fact("session.started")
+        self.username = username
+
+    def offers(self, method: Method) -> bool:
+        return self._outcome is None and method in self._login.offered
+
+    async def password(self, username: str, password: str) -> bool:
+        """Whether the partner is logged in with it. asyncssh cancels it when the partner goes or tries another."""
+        if not self.offers(Method.PASSWORD):
+            return False
+        self.username = username
+        assert self._login.judges(Method.PASSWORD) == (Judge.TARGET,), "other rules are refused by `prepared`"
+        accepted = bool(password) and await self._target_accepts(connect.Login(username, Secret(password)))
+        if self._outcome is not None or self._over.is_set():
+            return False
+        self._login = self._login.after(Method.PASSWORD, accepted)
+        self._tell_login("ok" if accepted else Outcome.AUTH_DENIED)
+        if self._login.exhausted:
+            self.end(Outcome.AUTH_DENIED)
+        if self._login.complete and self._timer:
+            self._timer.cancel()
+            self.active()
+            self._check_idle()
+        return self._login.complete
+
+    def channel_requested(self) -> ChannelGrant:
+        if self._outcome is not None or self._partner is None or self._target is None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, AWAY)
+        if len(self._exchanges) >= MAX_CHANNELS:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
+        exchange = Exchange(self, Relay())
+        exchange.partner_full(bool(self._partner.congestion), "socket")
+        exchange.target_full(bool(self._target.congestion), "socket")
+        self._exchanges.add(exchange)
+        return SftpChannel(self._partner, partial(self._open, exchange, self._target)), exchange.partner_end
+
+    async def _open(self, exchange: Exchange, target: ClientConnection) -> bool:
+        """The partner asked for `sftp`: it is granted once the target has."""
+        try:
+            await outbound.open_sftp(target, exchange.target_end, WINDOW, self._limits.connect)
+        except UspError as error:
+            if len(self._exchanges) == 1:  # the others may go on
+                self.fail(error)
+            return False
+        return exchange.target_end.channel is not None
+
+    def _partner_congested(self, full: bool) -> None:
+        for exchange in tuple(self._exchanges):
+            exchange.partner_full(full, "socket")
+
+    # --- the target ---
+
+    async def _target_accepts(self, login: connect.Login) -> bool:
+        """Let the target judge; what it cannot judge ends the session."""
+        try:
+            self._target = await self._dial(login)
+        except UspError as error:
+            if error.code == "target.auth_denied":
+                return False
+            self._tell_login(failures.outcome(error))
+            self.fail(error)
+            return False
+        self._target.congestion.watch(self._target_congested)
+        return True
+
+    async def _dial(self, login: connect.Login) -> ClientConnection:
+        self._link = None
+        if self._door.listener.path is not None:
+            self._link = self._find_link()
+            if self._link is None:
+                raise UspError("tunnel.down")
+        return await outbound.dial(self._door.target, login, self._link, self._target_lost, self._limits.connect)
+
+    def _target_lost(self, exc: Exception | None) -> None:
+        if self._target is None or self._outcome is not None or self._over.is_set():
+            return
+        if self._link is not None and self._link.lost:
+            self.fail(UspError("tunnel.down", "the tunnel link was lost"))
+        else:
+            self.fail(UspError("target.closed", failures.said(exc) if exc else ""))
+
+    def _target_congested(self, full: bool) -> None:
+        for exchange in tuple(self._exchanges):
+            exchange.target_full(full, "socket")
+
+    # --- the channels (see `exchange.Host`) ---
+
+    def active(self) -> None:
+        self._last_active = self._loop.time()
+
+    def recorded(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._tell({**self._who(), **facts(record)})
+
+    def violated(self, close: Close) -> None:
+        log.warn("session.violated", side=close.side, reason=close.reason, code="sftp.protocol", **self._names())
+        self.end(Outcome(close.outcome))
+
+    def crashed(self, exc: Exception) -> None:
+        log.error("session.crashed", exc_info=exc, **self._names())
+        self.end(Outcome.INTERNAL)
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        if exchange in self._exchanges:
+            self._exchanges.discard(exchange)
+            self._past.update(
+                exchanges=1,
+                broken=exchange.broken,
+                target_first=exchange.target_first,
+                bytes_in=exchange.bytes_in,
+                bytes_out=exchange.bytes_out,
+            )
+
+    # --- what others are told ---
+
+    @property
+    def bytes_in(self) -> int:
+        return self._past["bytes_in"] + sum(each.bytes_in for each in self._exchanges)
+
+    @property
+    def bytes_out(self) -> int:
+        return self._past["bytes_out"] + sum(each.bytes_out for each in self._exchanges)
+
+    def measure(self) -> None:
+        """Add what was relayed since the last time to the metrics."""
+        now = (self.bytes_in, self.bytes_out)
+        for direction, value, before in zip(("in", "out"), now, self._measured, strict=True):
+            metrics.BYTES_TOTAL.labels(self._door.listener.name, direction).inc(value - before)
+        self._measured = now
+
+    def status(self, slot: int) -> SessionStatus:
+        return SessionStatus(
+            id=self.id,
+            listener=self._door.listener.name,
+            node=self._door.node.name,
+            peer=self._peer,
+            username=self.username,
+            slot=slot,
+            since=self.since,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+        )
+
+    def _names(self) -> dict[str, JsonValue]:
+        return {"session": self.id, "listener": self._door.listener.name, "peer": self._peer}
+
+    def _who(self) -> dict[str, JsonValue]:
+        user = printable(self.username.encode("utf-8", "backslashreplace"))
+        return {**self._names(), "node": self._door.node.name, **({"username": user} if user else {})}
+
+    def _tell_fact(self, event: str, **more: JsonValue) -> None:
+        self._tell({**self._who(), "event": event, **more})
+
+    def _tell_login(self, outcome: str) -> None:
+        metrics.LOGINS_TOTAL.labels(self._door.listener.name, outcome).inc()
+        self._tell_fact("login", outcome=str(outcome))
+
+    def _tell_end(self, outcome: Outcome) -> None:
+        if outcome is Outcome.PROBE:
+            log.debug("session.probe", **self._names())
+            return
+        figures: dict[str, JsonValue] = {
+            "outcome": str(outcome),
+            "bytes_in": self._past["bytes_in"],
+            "bytes_out": self._past["bytes_out"],
+            "seconds": round(time.time() - self.since, 3),
+        }
+        self._tell_fact("session.ended", **figures)
+        log.info("session.ended", **self._who(), **figures)

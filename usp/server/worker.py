@@ -1,0 +1,283 @@
+"""A worker of usp-server: `python -m usp.server.worker --fd N`. It speaks SSH; it never binds.
+
+The supervisor sends settings, snapshots and accepted sockets over the descriptor N (see `messages`), the worker answers
+with facts. Snapshots are kept while they are current or a live session began with them. When the supervisor is gone
+(EOF), the worker lets its sessions end for `drain_timeout` and exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from usp import log as logs
+from usp import metrics, tasks
+from usp.errors import Problem, UspError
+from usp.log import get_logger
+from usp.server import ipc, messages
+from usp.server.audit import JsonValue
+from usp.server.ipc import Channel
+from usp.server.messages import ToWorker
+from usp.server.prepared import Prepared, link_timing, prepare
+from usp.server.session import Limits, Session
+from usp.server.tunnels import Link, Links
+from usp.settings import ServerSettings
+from usp.status import Complaint, LinkState, Outcome
+
+log = get_logger(__name__)
+
+REPORT_INTERVAL: Final = 2.0
+PARTING: Final = 2.0
+"""Seconds for sessions to take leave once they were told to, and for the last messages to be read."""
+MAX_QUEUED: Final = 10_000
+"""Messages that may wait for the supervisor before facts (events, metrics) are dropped and counted."""
+_PROBLEMS: Final = 100  # per answer: it must fit a packet
+_STATUSES: Final = 100
+
+
+class Worker:
+    def __init__(self, channel: Channel[ToWorker], start: messages.Start, settings: ServerSettings) -> None:
+        self._channel = channel
+        self._start = start
+        self._settings = settings
+        limits = settings.server
+        self._limits = Limits(limits.login_timeout, limits.connect_timeout, limits.idle_timeout)
+        self._links = Links(start.server, start.slot, start.slots, link_timing(settings), channel.post)
+        self._versions: dict[int, Prepared] = {}
+        self._current = 0
+        self._preparing = 0
+        self._sessions: dict[str, Session] = {}
+        self._serving = tasks.TaskSet()
+        self._others = tasks.TaskSet()
+        self._draining = False
+        self._done = asyncio.Event()
+        self._dropped = 0
+        self._tunnels: set[str] = set()  # names of those that ever had a link
+
+    async def run(self) -> None:
+        """Until drained."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._drain, self._settings.server.drain_timeout)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches all processes: the supervisor decides
+        self._channel.post(messages.Ready(pid=os.getpid()))
+        self._others.spawn(self._receive(), "messages")
+        self._others.spawn(self._report(), "metrics")
+        await self._done.wait()
+        await self._others.cancel()
+
+    # --- messages ---
+
+    async def _receive(self) -> None:
+        try:
+            while (packet := await self._channel.receive()) is not None:
+                self._take(*packet)
+        except Exception as exc:  # a bug: the supervisor starts a new worker
+            log.error("worker.failed", exc_info=exc, slot=self._start.slot)
+            self._done.set()
+            return
+        if not self._draining:
+            log.warn("worker.abandoned", slot=self._start.slot)
+        self._drain(self._settings.server.drain_timeout)
+
+    def _take(self, message: ToWorker, fds: Sequence[int]) -> None:
+        match message:
+            case messages.Partner():
+                self._partner(message, socket.socket(fileno=fds[0]))
+            case messages.TunnelSocket():
+                self._tunnel_socket(message, socket.socket(fileno=fds[0]))
+            case messages.Prepare():
+                self._prepare(message.version, fds[0])
+            case messages.Commit():
+                self._commit(message.version)
+            case messages.Abort():
+                self._preparing = 0
+                self._forget()
+            case messages.CloseLinks():
+                self._links.close(message.tunnel)
+            case messages.Kill():
+                if session := self._sessions.get(message.session):
+                    session.end(Outcome.KILLED)
+            case messages.Drain():
+                self._drain(message.seconds)
+            case messages.Poll():
+                self._answer(message.request)
+            case messages.Start():
+                raise UspError("internal", "a worker is started once")
+
+    # --- snapshots ---
+
+    def _prepare(self, version: int, fd: int) -> None:
+        self._preparing = version
+        try:
+            wire = ipc.from_memfd(fd)
+        finally:
+            os.close(fd)
+        self._others.spawn(self._prepared(version, wire), f"prepare {version}")
+
+    async def _prepared(self, version: int, wire: bytes) -> None:
+        problems: tuple[Problem, ...] = (Problem((), "the worker failed; its log has the details"),)
+        try:
+            ready, problems = await asyncio.to_thread(prepare, wire, self._start.server, self._settings)
+            if ready is not None and self._preparing == version:
+                self._versions[version] = ready
+        finally:
+            complaints = tuple(Complaint(loc=each.loc, msg=each.msg) for each in problems[:_PROBLEMS])
+            self._channel.post(messages.Prepared(version=version, problems=complaints))
+
+    def _commit(self, version: int) -> None:
+        self._current, self._preparing = version, 0
+        self._links.retain(self._versions[version].snapshot)
+        self._forget()
+
+    def _forget(self) -> None:
+        used = {self._current, self._preparing, *(session.version for session in self._sessions.values())}
+        for version in self._versions.keys() - used:
+            del self._versions[version]
+
+    # --- sessions and links ---
+
+    def _partner(self, ticket: messages.Partner, sock: socket.socket) -> None:
+        self._serving.spawn(self._serve(ticket, sock), f"session {ticket.session}")
+
+    async def _serve(self, ticket: messages.Partner, sock: socket.socket) -> None:
+        """Exactly one SessionEnded, whatever happens."""
+        outcome = Outcome.INTERNAL
+        try:
+            if self._draining:
+                sock.close()
+                outcome = Outcome.DRAINED
+            else:
+                session = self._sessions[ticket.session] = self._session(ticket)
+                outcome = await session.run(sock)
+        except Exception as exc:
+            sock.close()
+            log.error("session.crashed", exc_info=exc, session=ticket.session)
+        finally:
+            self._sessions.pop(ticket.session, None)
+            self._channel.post(messages.SessionEnded(session=ticket.session, outcome=outcome))
+            self._forget()
+
+    def _session(self, ticket: messages.Partner) -> Session:
+        door = self._versions[ticket.version].doors[ticket.listener, ticket.node]
+        path = door.listener.path
+
+        def find_link() -> Link | None:
+            return self._links.get(path.tunnel, path.client) if path else None
+
+        return Session(ticket, door, self._limits, find_link, self._tell)
+
+    def _tunnel_socket(self, message: messages.TunnelSocket, sock: socket.socket) -> None:
+        current = self._versions.get(self._current)
+        spec = current.snapshot.tunnel(message.tunnel) if current else None
+        if spec is None or self._draining:
+            sock.close()
+            reason = "the server is shutting down" if self._draining else "the tunnel is not configured any more"
+            down = messages.LinkChanged(link=message.link, tunnel=message.tunnel, state=LinkState.DOWN, reason=reason)
+            self._channel.post(down)
+        else:
+            self._tunnels.add(spec.name)
+            self._links.adopt(sock, spec, message.link, f"{message.peer_host}:{message.peer_port}")
+
+    # --- the end ---
+
+    def _drain(self, seconds: float) -> None:
+        if not self._draining:
+            self._draining = True
+            self._others.spawn(self._drained(seconds), "drain")
+
+    async def _drained(self, seconds: float) -> None:
+        if not await self._serving.wait(seconds):
+            for session in tuple(self._sessions.values()):
+                session.end(Outcome.DRAINED)
+            await self._serving.wait(PARTING)
+        await self._links.aclose()
+        self._send_metrics()
+        for _ in range(100):
+            if self._channel.queued:
+                await asyncio.sleep(PARTING / 100)
+        self._done.set()
+
+    # --- what the supervisor is told ---
+
+    def _tell(self, facts: dict[str, JsonValue]) -> None:
+        if self._channel.queued >= MAX_QUEUED:
+            self._dropped += 1
+            return
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        self._channel.post(messages.Event(line=orjson.dumps({"time": now, **facts}).decode()))
+
+    def _answer(self, request: int) -> None:
+        statuses = [session.status(self._start.slot) for session in self._sessions.values()]
+        parts = [statuses[at : at + _STATUSES] for at in range(0, len(statuses), _STATUSES)] or [[]]
+        for part in parts:
+            last = part is parts[-1]
+            self._channel.post(messages.Sessions(request=request, sessions=tuple(part), last=last))
+
+    async def _report(self) -> None:
+        loop = asyncio.get_running_loop()
+        lag = metrics.LOOP_LAG.labels(str(self._start.slot))
+        while True:
+            due = loop.time() + REPORT_INTERVAL
+            await asyncio.sleep(REPORT_INTERVAL)
+            lag.set(max(0.0, loop.time() - due))
+            self._send_metrics()
+
+    def _send_metrics(self) -> None:
+        for session in self._sessions.values():
+            session.measure()
+        for tunnel in self._tunnels:
+            up = sum(link.usable for link in self._links.all() if link.spec.name == tunnel)
+            metrics.TUNNEL_LINKS.labels(tunnel).set(up)
+        if self._dropped:
+            log.warn("audit.dropped", events=self._dropped, slot=self._start.slot)
+            self._dropped = 0
+        if not self._channel.queued:
+            self._channel.post(messages.Metrics(samples=metrics.samples()))
+
+
+async def _main(fd: int) -> None:
+    channel = ipc.worker_end(socket.socket(fileno=fd))
+    try:
+        first = await channel.receive()
+        if first is None:
+            return
+        start = first[0]
+        if not isinstance(start, messages.Start):
+            raise UspError("internal", "the first message is not Start")
+        settings = ServerSettings.model_validate_json(start.settings)
+        logs.setup(settings.log, f"usp-server/{start.slot}", rotate=False)
+        asyncio.get_running_loop().set_exception_handler(_unhandled)
+        await Worker(channel, start, settings).run()
+    finally:
+        channel.close()
+
+
+def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    log.error("loop.failed", error_message=context.get("message", ""), exc_info=context.get("exception"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="usp.server.worker", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="the socket to the supervisor")
+    fd: int = parser.parse_args().fd
+    try:
+        tasks.run(_main(fd))
+    except UspError as error:
+        log.error("worker.failed", exc_info=error)
+        return 1
+    finally:
+        logs.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
