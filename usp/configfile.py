@@ -24,6 +24,7 @@ from usp import hcl
 from usp.errors import Problem, UspError
 from usp.model import Model
 from usp.secret import Secret
+from usp.wording import problems_of
 
 PREFIX: Final = "USP_"
 
@@ -162,37 +163,13 @@ def _validated(model: type[Settings], draft: _Draft) -> Settings:
     try:
         return model.model_validate_json(json.dumps(draft.values))
     except ValidationError as error:
-        problems = [
-            draft.placed(Problem(tuple(detail["loc"]), _what(model, detail["loc"], detail)))
-            for detail in error.errors(include_url=False, include_input=False)
-        ]
+        problems = [draft.placed(_with_hint(model, problem)) for problem in problems_of(error)]
         raise UspError("settings.invalid", problems=problems) from None
 
 
-_WHAT: Final = {
-    "missing": "is missing",
-    "string_type": "is not a text in double quotes",
-    "int_type": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_type": "is not a number",
-    "bool_type": "is not true or false",
-    "tuple_type": "is not a list",
-    "enum": "is not one of {expected}",
-    "greater_than": "is not greater than {gt}",
-    "greater_than_equal": "is smaller than {ge}",
-    "less_than_equal": "is larger than {le}",
-    "string_too_short": "is empty",
-    "string_too_long": "is longer than {max_length} characters",
-    "string_pattern_mismatch": "has the wrong form",
-    "value_error": "{error}",
-}
-
-
-def _what(model: type[Model], loc: _Loc, detail: Any) -> str:
-    template = _WHAT.get(detail["type"])
-    what = template.format(**detail.get("ctx", {})) if template else detail["msg"]
-    hint = _field(model, loc).description
-    return f"{what} ({hint})" if hint else what
+def _with_hint(model: type[Model], problem: Problem) -> Problem:
+    hint = _field(model, problem.loc).description
+    return Problem(problem.loc, f"{problem.msg} ({hint})" if hint else problem.msg)
 
 
 def _field(model: type[Model], loc: _Loc) -> FieldInfo:

@@ -51,7 +51,7 @@ def group(name: str, model: type[Settings], run: Run[Settings]) -> click.Group:
     @commands.command(help="Run the daemon (what happens without a command, too).")
     @click.pass_context
     def serve(context: click.Context) -> None:
-        run_daemon(name, model, context.obj[1], run)
+        run_daemon(name, model, context.obj[2], run)
 
     return commands
 
@@ -61,8 +61,8 @@ def with_settings(function: Callable[..., None]) -> Callable[..., None]:
 
     @click.pass_context
     def wrapper(context: click.Context, *args: Any, **kwargs: Any) -> None:
-        with exiting(str(context.find_root().info_name)):
-            model, config = context.find_root().obj
+        name, model, config = context.find_root().obj
+        with exiting(name):
             function(load(model, config, os.environ), *args, **kwargs)
 
     return update_wrapper(wrapper, function)
@@ -99,7 +99,7 @@ def _help(name: str) -> str:
 def _main(name: str, model: type[Settings], run: Run[Settings]) -> Callable[..., None]:
     @click.pass_context
     def main(context: click.Context, config: str, check: bool) -> None:
-        context.obj = (model, config)
+        context.obj = (name, model, config)
         if context.invoked_subcommand is not None:
             return
         if check:

@@ -76,7 +76,7 @@ class Logger(structlog.BoundLoggerBase):
 
     def _log(self, level: LogLevel, event: str, fields: dict[str, Any]) -> None:
         if RANK[level] >= _state.rank:
-            self._proxy_to_logger("write", event, level=level.value, **fields)
+            self._proxy_to_logger("write", event, _level=level.value, **fields)
 
 
 class _Sink:
@@ -173,7 +173,7 @@ def _expand(_: Any, __: str, fields: Fields) -> Fields:
 
 
 def _rendered(_: Any, __: str, fields: Fields) -> str:
-    return _render(fields.pop("level"), fields.pop("event"), fields)
+    return _render(fields.pop("_level"), fields.pop("event"), fields)
 
 
 def _render(level: str, event: str, fields: Fields) -> str:

@@ -71,10 +71,16 @@ class Writer:
     def _work(self) -> None:
         while (line := self._queue.get()) is not None:
             self._write(line)
-            if self.dropped > self._reported and self._on_dropped is not None and self._queue.empty():
-                lost, self._reported = self.dropped - self._reported, self.dropped
-                self._write(self._on_dropped(lost))
+            if self._queue.empty():
+                self._report()
+        self._report()
         self._output.close()
+
+    def _report(self) -> None:
+        """Say in the log itself that lines are missing, as soon as there is room."""
+        if self.dropped > self._reported and self._on_dropped is not None:
+            lost, self._reported = self.dropped - self._reported, self.dropped
+            self._write(self._on_dropped(lost))
 
     def _write(self, line: bytes) -> None:
         try:

@@ -71,20 +71,20 @@ def test_a_whole_file(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "1:1: name: is missing (small letters)"),
+        ("", "1:1: name: is required (small letters)"),
         ('nam = "x"', "1:1: nam: is not known here (did you mean name?)"),
         ("zzz = 1", "1:1: zzz: is not known here"),
         ('name = "x"\nblock {\n lo = 1\n}', "3:2: block.lo: is not known here (did you mean low?)"),
-        ("name = 1", "1:1: name: is not a text in double quotes (small letters)"),
-        ('name = ""', "1:1: name: is empty (small letters)"),
-        ('name = "X"', "1:1: name: has the wrong form (small letters)"),
-        ('name = "x"\non = 1', "2:1: on: is not true or false"),
-        ('name = "x"\non = "true"', "2:1: on: is not true or false"),
-        ('name = "x"\nitems = "a"', "2:1: items: is not a list"),
-        ('name = "x"\nitems = [\n "a",\n 1]', "4:2: items.1: is not a text in double quotes"),
-        ('name = "x"\nblock {\n\n low = -1\n}', "4:2: block.low: is smaller than 0 (a small number)"),
-        ('name = "x"\nblock {\n low = 1.5\n}', "3:2: block.low: is not a whole number (a small number)"),
-        ('name = "x"\nblock {\n high = "1"\n}', "3:2: block.high: is not a number"),
+        ("name = 1", "1:1: name: must be a text (small letters)"),
+        ('name = ""', "1:1: name: must not be empty (small letters)"),
+        ('name = "X"', "1:1: name: is not written as it must be (small letters)"),
+        ('name = "x"\non = 1', "2:1: on: must be true or false"),
+        ('name = "x"\non = "true"', "2:1: on: must be true or false"),
+        ('name = "x"\nitems = "a"', "2:1: items: must be a list"),
+        ('name = "x"\nitems = [\n "a",\n 1]', "4:2: items.1: must be a text"),
+        ('name = "x"\nblock {\n\n low = -1\n}', "4:2: block.low: must be 0 or more (a small number)"),
+        ('name = "x"\nblock {\n low = 1.5\n}', "3:2: block.low: must be a whole number (a small number)"),
+        ('name = "x"\nblock {\n high = "1"\n}', "3:2: block.high: must be a number"),
         ('name = "x"\nblock {\n low = 9\n}', "3:2: block.low: is above high"),
         ('name = "x"\nouter {\n inner {\n low = 9\n}\n}', "4:2: outer.inner.low: is above high"),
         ('name = "x"\nblock = 1', "2:1: block: is a block (write block { ... })"),
@@ -100,7 +100,7 @@ def test_a_missing_argument_is_placed_at_its_block(file: Path) -> None:
     class Block(Model):
         inner: Sample
 
-    assert problems(file, "\ninner {\n}", Block) == ["2:1: inner.name: is missing (small letters)"]
+    assert problems(file, "\ninner {\n}", Block) == ["2:1: inner.name: is required (small letters)"]
 
 
 def test_a_secret_never_shows(file: Path) -> None:
@@ -146,11 +146,11 @@ def test_the_environment_overrides(file: Path) -> None:
     ("variable", "text", "problem"),
     [
         ("USP_ON", "yes", "USP_ON: on: does not read as a value (write true or false)"),
-        ("USP_ON", "1", "USP_ON: on: is not true or false"),
+        ("USP_ON", "1", "USP_ON: on: must be true or false"),
         ("USP_BLOCK__LOW", "x", "USP_BLOCK__LOW: block.low: does not read as a value (write a number)"),
-        ("USP_BLOCK__LOW", "-1", "USP_BLOCK__LOW: block.low: is smaller than 0 (a small number)"),
+        ("USP_BLOCK__LOW", "-1", "USP_BLOCK__LOW: block.low: must be 0 or more (a small number)"),
         ("USP_ITEMS", "a,b", 'USP_ITEMS: items: does not read as a value (write a JSON list, such as ["a", "b"])'),
-        ("USP_ITEMS", "[1]", "USP_ITEMS: items.0: is not a text in double quotes"),
+        ("USP_ITEMS", "[1]", "USP_ITEMS: items.0: must be a text"),
         ("USP_BLOK__LOW", "1", "USP_BLOK__LOW: no such argument can be overridden (did you mean USP_BLOCK__LOW?)"),
         ("USP_BLOCK__X", "1", "USP_BLOCK__X: no such argument can be overridden"),
     ],

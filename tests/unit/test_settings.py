@@ -85,7 +85,7 @@ def test_retry_limits_fit_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", ["10.0.0.0/8", "host", "a b:22", ":22", "h:x"])
 def test_the_allow_list_wants_ports(entry: str) -> None:
-    with pytest.raises(UspError, match=r"allow\.0: has the wrong form"):
+    with pytest.raises(UspError, match=r"allow\.0: is not written as it must be"):
         load(ClientSettings, ETC / "usp-client.hcl", {"USP_ALLOW": f'["{entry}"]'}, files=False)
 
 
