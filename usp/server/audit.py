@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from usp.sftp.records import Changed, Denied, FileClosed, Opened, Record, printable
+from usp.sftp.records import Changed, FileClosed, Opened, Record, printable
 
 JsonValue = str | int | float
 
@@ -41,14 +41,13 @@ def facts(record: Record) -> dict[str, JsonValue]:
             }
         case Changed():
             return {"event": _named(record.op), **_paths(record.paths), **_outcome(record.status)}
-        case Denied():
-            return {
-                "event": _named(record.op),
-                **_paths(record.paths),
-                "status": record.status,
-                "reason": record.reason,
-                "outcome": "denied",
-            }
+    return {  # Denied
+        "event": _named(record.op),
+        **_paths(record.paths),
+        "status": record.status,
+        "reason": record.reason,
+        "outcome": "denied",
+    }
 
 
 def _named(op: str) -> str:

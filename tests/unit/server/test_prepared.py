@@ -1,0 +1,89 @@
+"""What is wrong with a snapshot is found before it is in force, all of it at once, with its place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.server.gateway import TUNNEL, settings, snapshot
+from usp.server.prepared import prepare
+from usp.snapshot import ClientSpec, Content, PathSpec, Snapshot
+
+PATH = PathSpec(tunnel="t1", client="c1")
+
+
+def problems(made: Snapshot, server: str = "s1") -> dict[str, str]:
+    ready, found = prepare(made.to_wire(), server, settings())
+    assert (ready is None) == bool(found)
+    return {".".join(map(str, each.loc)): each.msg for each in found}
+
+
+def changed(made: Snapshot, path: str, value: Any) -> Snapshot:
+    """`made` with one field another, and the digest right again."""
+    tree = json.loads(made.content.to_wire())
+    at = tree
+    *way, last = path.split(".")
+    for step in way:
+        at = at[int(step) if step.isdigit() else step]
+    at[int(last) if last.isdigit() else last] = value
+    return Snapshot.of(made.server, made.version, Content.model_validate_json(json.dumps(tree)))
+
+
+def test_a_good_one() -> None:
+    ready, found = prepare(snapshot(22, path=PATH).to_wire(), "s1", settings())
+    assert found == ()
+    assert ready is not None
+    assert list(ready.doors) == [("l1", "n1")]
+
+
+@pytest.mark.parametrize("wire", [b"", b"{", b"[]", b'{"protocol": 1, "more": 2}'])
+def test_what_is_no_snapshot(wire: bytes) -> None:
+    ready, found = prepare(wire, "s1", settings())
+    assert ready is None
+    assert found
+
+
+def test_the_envelope() -> None:
+    made = snapshot(22)
+    assert list(problems(made, "s2")) == ["server"]
+    assert list(problems(made.model_copy(update={"digest": "0" * 64}))) == ["digest"]
+    assert list(problems(made.model_copy(update={"protocol": 9}))) == ["protocol"]
+
+
+def test_all_problems_at_once() -> None:
+    made = snapshot(22, path=PATH)
+    made = changed(made, "listeners.0.nodes.0.host_keys.0", "garbage")
+    made = changed(made, "listeners.0.nodes.0.rule.source", "ldap")
+    made = changed(made, "listeners.0.target.host_keys.0", "ssh-ed25519 garbage")
+    made = changed(made, "listeners.0.path.tunnel", "t2")
+    made = changed(made, "tunnels.0.private_key", "garbage")
+    found = problems(made)
+    assert set(found) == {
+        "listeners.0.nodes.0.host_keys",
+        "listeners.0.nodes.0.rule",
+        "listeners.0.target.host_keys",
+        "listeners.0.path.tunnel",
+        "tunnels.0",
+    }
+    assert "garbage" not in str(found)
+
+
+def test_a_listener_without_target() -> None:
+    assert list(problems(changed(snapshot(22), "listeners.0.target", None))) == ["listeners.0.target"]
+
+
+def test_a_client_with_a_bad_key() -> None:
+    client = ClientSpec(id="c1", name="c1", public_key="ssh-ed25519 garbage")
+    tunnel = TUNNEL.model_copy(update={"clients": (client,)})
+    content = snapshot(22, path=PATH).content.model_copy(update={"tunnels": (tunnel,)})
+    assert list(problems(Snapshot.of("s1", 1, content))) == ["tunnels.0"]
+
+
+def test_direct_mode_needs_no_preparation() -> None:
+    made = changed(snapshot(22), "listeners.0.type", "tcp")
+    ready, found = prepare(made.to_wire(), "s1", settings())
+    assert found == ()
+    assert ready is not None
+    assert not ready.doors
