@@ -12,6 +12,7 @@ by far the cheapest on CPUs with AES instructions. Terrapin is countered by stri
 from __future__ import annotations
 
 import copy
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -214,6 +215,7 @@ def _client(
     types = [name for name in host_key_types or SIGNATURES if name in usable]
     if not types:
         raise UspError("key.algorithms", "no pinned host key is of a permitted host key type")
+    os.environ.setdefault("LOGNAME", TUNNEL_USER)  # asyncssh asks for it, though nothing uses it, and fails without
     try:
         options = asyncssh.SSHClientConnectionOptions(
             **_common(offer, timing),

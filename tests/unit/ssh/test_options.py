@@ -80,6 +80,19 @@ def test_nothing_comes_from_the_users_files(make: object) -> None:
         assert made.session_factory is None
 
 
+def test_a_user_without_a_name_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under an arbitrary number."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    assert client().username == "usp"
+
+
 def test_logins_of_the_four_legs() -> None:
     assert client().client_keys is None
     assert client().password is None
