@@ -99,7 +99,7 @@ async def test_a_newer_instance_takes_the_place_of_the_old() -> None:
         first = server.link()
         old.draining = True  # so that it does not come back
         async with client(server.port, instance="instance-2"):
-            await until(lambda: first.lost)
+            await until(lambda: first.lost and server.reasons())
             assert server.link().instance == "instance-2"
             assert "superseded" in server.reasons()[0]
 
