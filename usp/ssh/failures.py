@@ -76,6 +76,7 @@ _TARGET: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
     (asyncssh.PermissionDenied, "target.auth_denied", "the target refused the credentials"),
     (asyncio.TimeoutError, "target.unreachable", "the target did not answer in time"),
     (asyncssh.ConnectionLost, "target.refused", ""),
+    (ConnectionResetError, "target.refused", ""),
 )
 
 

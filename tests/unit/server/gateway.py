@@ -32,6 +32,8 @@ from usp.ssh import keys
 from usp.status import Outcome
 from usp.tasks import TaskSet
 
+RawSession = Callable[[], asyncssh.SSHServerSession[bytes]]
+
 USER, PASSWORD = "alice", "correct horse"
 HOST_KEY, HOST_LINE = keys.generate()
 TARGET_KEY, TARGET_LINE = keys.generate()
@@ -88,7 +90,7 @@ class Target:
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
-    async def start(self, *, sftp: bool = True, window: int = 2 << 20) -> None:
+    async def start(self, *, sftp: bool = True, session: RawSession | None = None, window: int = 2 << 20) -> None:
         target = self
 
         class Server(asyncssh.SSHServer):
@@ -105,6 +107,9 @@ class Target:
             def password_auth_supported(self) -> bool:
                 return True
 
+            def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+                return session() if session else False
+
             def validate_password(self, username: str, password: str) -> bool:
                 target.logins += 1
                 return (username, password) == (USER, PASSWORD)
@@ -118,7 +123,8 @@ class Target:
             0,
             config=None,
             server_host_keys=[keys.parse_private(TARGET_KEY)],
-            sftp_factory=factory if sftp else None,
+            sftp_factory=factory if sftp and not session else None,
+            encoding=None,
             window=window,
         )
         self.port = self._acceptor.get_port()

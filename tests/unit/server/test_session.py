@@ -5,25 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncssh
 import pytest
-import pytest_asyncio
 
+from tests.tunnel_pair import client, gate, until
 from tests.unit.server.gateway import OTHER_LINE, PASSWORD, USER, Target, limits, serving
 from usp.server.session import AWAY, MAX_CHANNELS
 from usp.snapshot import PathSpec
 from usp.status import Outcome
-
-
-@pytest_asyncio.fixture
-async def target(tmp_path: Path) -> AsyncIterator[Target]:
-    made = Target(tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def test_what_is_put_and_got_is_equal(target: Target) -> None:
@@ -108,16 +99,6 @@ async def test_the_target_is_down(unused_tcp_port: int, capsys: pytest.CaptureFi
     assert "code=target.unreachable" in told[0]
 
 
-async def test_the_target_hangs(target: Target) -> None:
-    silent = socket.create_server(("127.0.0.1", 0))
-    async with serving(silent.getsockname()[1], limits(connect=0.2)) as gateway:
-        with pytest.raises(asyncssh.DisconnectError, match=AWAY):
-            async with gateway.partner():
-                pass
-        assert await gateway.outcome() is Outcome.TARGET_UNREACHABLE
-    silent.close()
-
-
 async def test_another_host_key(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(target.port, pinned=OTHER_LINE) as gateway:
         with pytest.raises(asyncssh.DisconnectError, match=AWAY):
@@ -136,6 +117,33 @@ async def test_no_tunnel_link(target: Target) -> None:
         assert await gateway.outcome() is Outcome.TUNNEL_DOWN
 
 
+async def test_through_a_tunnel_until_its_link_is_lost(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    async with gate() as tunnel, client(tunnel.port) as linked:
+        await until(lambda: tunnel.workers[0].get("t1", "client-1"))
+        path = PathSpec(tunnel="t1", client="client-1")
+        async with serving(target.port, path=path, link=tunnel.link) as gateway:
+            async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+                data = os.urandom(1_000_000)
+                async with sftp.open("/far", "wb") as file:
+                    await file.write(data)
+                assert (target.root / "far").read_bytes() == data
+                await linked.aclose()
+                await partner.wait_closed()
+            assert await gateway.outcome() is Outcome.TUNNEL_DOWN
+    assert "code=tunnel.down" in capsys.readouterr().err
+
+
+async def test_what_the_proxy_client_does_not_allow(target: Target) -> None:
+    async with gate() as tunnel, client(tunnel.port, allow=()):
+        await until(lambda: tunnel.workers[0].get("t1", "client-1"))
+        path = PathSpec(tunnel="t1", client="client-1")
+        async with serving(target.port, path=path, link=tunnel.link) as gateway:
+            with pytest.raises(asyncssh.DisconnectError, match=AWAY):
+                async with gateway.partner():
+                    pass
+            assert await gateway.outcome() is Outcome.TARGET_UNREACHABLE
+
+
 async def test_a_target_without_sftp(tmp_path: Path) -> None:
     bare = Target(tmp_path)
     await bare.start(sftp=False)
@@ -147,39 +155,6 @@ async def test_a_target_without_sftp(tmp_path: Path) -> None:
             assert await gateway.outcome() is Outcome.TARGET_DENIED
     finally:
         await bare.stop()
-
-
-async def test_only_sftp_is_granted_and_the_session_goes_on(target: Target) -> None:
-    async with serving(target.port) as gateway:
-        async with gateway.partner() as partner:
-            for ask in ({"command": "id"}, {}, {"subsystem": "netconf"}):
-                with pytest.raises(asyncssh.ChannelOpenError):
-                    await partner.create_process(**ask)
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await partner.create_process(subsystem="sftp", request_pty="force", term_type="vt100")
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await partner.open_connection("127.0.0.1", target.port)
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await partner.open_unix_connection("/tmp/x")
-            with pytest.raises(asyncssh.ChannelListenError):
-                await partner.forward_remote_port("127.0.0.1", 0, "127.0.0.1", target.port)
-            with pytest.raises(asyncssh.ChannelListenError):
-                await partner.forward_remote_path("/tmp/usp-never", "/tmp/x")
-            async with partner.start_sftp_client(env={"LD_PRELOAD": "evil"}) as sftp:
-                assert sorted(await sftp.listdir("/")) == [".", ".."]
-        assert await gateway.outcome() is Outcome.COMPLETED
-
-
-async def test_environment_is_refused(target: Target) -> None:
-    """Pins an internal of asyncssh: the handler that `SftpChannel` overrides."""
-    async with serving(target.port) as gateway:
-        async with gateway.partner() as partner:
-            process = await partner.create_process(subsystem="sftp", encoding=None)
-            args = (asyncssh.packet.String("A"), asyncssh.packet.String("b"))
-            assert await process.channel._make_request(b"env", *args) is False
-            process.close()
-            await process.wait_closed()
-        assert await gateway.outcome() is Outcome.COMPLETED
 
 
 async def test_several_channels_over_one_target_connection(target: Target) -> None:
@@ -301,42 +276,3 @@ async def test_garbage_instead_of_sftp(target: Target) -> None:
             process.stdin.write(b"\xff" * 64)
             await partner.wait_closed()
         assert await gateway.outcome() is Outcome.PROTOCOL_ERROR
-
-
-async def test_a_partner_who_does_not_read_costs_bounded_memory(target: Target) -> None:
-    """Its SSH window is huge and its socket is never read: the target must be made to wait."""
-    (target.root / "big").write_bytes(b"\0" * (24 << 20))
-    async with serving(target.port) as gateway:
-        async with gateway.partner() as partner:
-            process = await partner.create_process(subsystem="sftp", encoding=None, window=1 << 30)
-            sftp = b"\x00\x00\x00\x05\x01\x00\x00\x00\x03"
-            sftp += _packet(3, 1, b"\x00\x00\x00\x04/big\x00\x00\x00\x01\x00\x00\x00\x00")
-            process.stdin.write(sftp)
-            answer = b""
-            while len(answer) < 9:
-                answer += await process.stdout.read(1 << 16)
-            while b"\x66\x00\x00\x00\x01" not in answer:
-                answer += await process.stdout.read(1 << 16)
-            handle = answer[answer.index(b"\x66\x00\x00\x00\x01") + 5 :]
-            transport = partner._transport
-            assert transport is not None
-            transport.pause_reading()
-            for number in range(24 * 32):
-                offset = (number * 32768).to_bytes(8, "big")
-                process.stdin.write(_packet(5, 2 + number, handle + offset + b"\x00\x00\x80\x00"))
-            await asyncio.sleep(0.7)
-            before = gateway.live[0].bytes_out
-            assert before < 12 << 20
-            await asyncio.sleep(0.2)
-            assert gateway.live[0].bytes_out == before
-            transport.resume_reading()
-            async with asyncio.timeout(5):
-                while gateway.live[0].bytes_out < 24 << 20:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
-            process.close()
-        assert await gateway.outcome() is Outcome.PARTNER_CLOSED  # it left the file open
-
-
-def _packet(kind: int, request: int, rest: bytes) -> bytes:
-    body = bytes([kind]) + request.to_bytes(4, "big") + rest
-    return len(body).to_bytes(4, "big") + body

@@ -9,12 +9,10 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncssh
 import pytest
-import pytest_asyncio
 
 from tests.unit.server.gateway import HOST_LINE, PASSWORD, USER, Target, settings, snapshot
 from usp.model import Model
@@ -108,14 +106,6 @@ async def partner(sock: socket.socket) -> AsyncIterator[asyncssh.SSHClientConnec
     finally:
         connection.close()
         await connection.wait_closed()
-
-
-@pytest_asyncio.fixture
-async def target(tmp_path: Path) -> AsyncIterator[Target]:
-    made = Target(tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def test_a_life(target: Target) -> None:
