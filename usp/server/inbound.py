@@ -19,6 +19,7 @@ from asyncssh.packet import SSHPacket
 
 from usp.server.auth import Method
 from usp.ssh.connect import ServerConnection
+from usp.tasks import spawn
 
 WINDOW: Final = 2 * 1024 * 1024
 """Receive window of an sftp channel: what bounds the memory of a stalled transfer, in each direction."""
@@ -100,13 +101,16 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
         if name != b"sftp" or self._session_started:
             return False
         self._session_started = True
-        self.get_connection().create_task(self._finish_subsystem_request())
+        spawn(self._finish_subsystem_request(), "sftp channel")
         return None
 
     async def _finish_subsystem_request(self) -> None:
-        granted = await self._open_target()
-        if self._session is not None:  # else the channel is closed by now
-            self._report_response(granted)
+        granted = False
+        try:
+            granted = await self._open_target()
+        finally:
+            if self._session is not None:  # else the channel is closed by now
+                self._report_response(granted)
 
     def _process_env_request(self, packet: SSHPacket) -> bool:
         packet.get_string()

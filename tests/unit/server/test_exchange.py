@@ -37,7 +37,7 @@ async def test_a_partner_who_does_not_read_costs_bounded_memory(target: Target) 
             for number in range(24 * 32):
                 offset = (number * 32768).to_bytes(8, "big")
                 process.stdin.write(_packet(5, 2 + number, handle + offset + b"\x00\x00\x80\x00"))
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(0.4)
             before = gateway.live[0].bytes_out
             assert before < 12 << 20
             await asyncio.sleep(0.2)

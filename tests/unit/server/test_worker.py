@@ -134,11 +134,10 @@ async def test_a_life(target: Target) -> None:
 
         it.admit("c", version=1).close()  # forgotten by now: a bug of the supervisor's, answered nevertheless
         await it.hear(messages.SessionEnded, session="c", outcome=Outcome.INTERNAL)
+        it.channel.post(messages.Drain(seconds=5))
         samples = (await it.hear(messages.Metrics)).samples
         assert ("usp_sessions_total", ("partners", "completed"), 1.0) in samples
         assert ("usp_logins_total", ("partners", "ok"), 1.0) in samples
-
-        it.channel.post(messages.Drain(seconds=5))
         assert await it.ended() == 0
 
 
