@@ -48,13 +48,13 @@ def endpoint(spec: Spec) -> Endpoint:
     return Endpoint(str(ipaddress.ip_address(spec.address)), spec.port)
 
 
-def specs(snapshot: Snapshot | None) -> Iterator[tuple[tuple[str, str, int], Spec]]:
+def specs(snapshot: Snapshot | None) -> Iterator[tuple[tuple[str, int], Spec]]:
     """Everything of a snapshot that has a port, and where it stands."""
     if snapshot is not None:
         for at, listener in enumerate(snapshot.content.listeners):
-            yield ("content", "listeners", at), listener
+            yield ("listeners", at), listener
         for at, tunnel in enumerate(snapshot.content.tunnels):
-            yield ("content", "tunnels", at), tunnel
+            yield ("tunnels", at), tunnel
 
 
 def is_wanted(spec: Spec, run_states: RunStates) -> bool:

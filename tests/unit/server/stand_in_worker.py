@@ -85,7 +85,7 @@ class StandIn:
         names = {listener.name for listener in snapshot.content.listeners}
         if "lethal" in names:
             os._exit(7)
-        poison = Complaint(loc=("content", "listeners", 0, "nodes", 0, "host_keys", 0), msg="is poison")
+        poison = Complaint(loc=("listeners", 0, "nodes", 0, "host_keys", 0), msg="is poison")
         self.channel.post(Prepared(version=version, problems=(poison,) if "poison" in names else ()))
 
     async def partner(self, message: Partner, fd: int) -> None:

@@ -27,7 +27,8 @@ from usp.snapshot import (
     TunnelSpec,
 )
 
-WORKER = (sys.executable, str(Path(__file__).with_name("stand_in_worker.py")))
+HERE = Path(__file__).resolve()
+WORKER = ("/usr/bin/env", f"PYTHONPATH={HERE.parents[3]}", sys.executable, str(HERE.with_name("stand_in_worker.py")))
 RULE = RuleSpec(
     id="rule",
     name="rule",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -18,7 +18,7 @@ Ends = tuple[ipc.Channel[FromWorker], ipc.Channel[ToWorker]]
 
 
 @pytest.fixture
-def ends() -> Iterator[Ends]:
+async def ends() -> AsyncIterator[Ends]:
     before = open_fds()
     ours, theirs = ipc.pair()
     supervisor, worker = ipc.supervisor_end(ours), ipc.worker_end(theirs)
@@ -46,7 +46,7 @@ def fill(channel: ipc.Channel[FromWorker]) -> int:
 async def test_messages_go_both_ways(ends: Ends) -> None:
     supervisor, worker = ends
     assert supervisor.send(Commit(version=3))
-    problem = Complaint(loc=("content", "listeners", 0), msg="no")
+    problem = Complaint(loc=("listeners", 0), msg="no")
     worker.post(Prepared(version=3, problems=(problem,)))
     assert await worker.receive() == (Commit(version=3), ())
     assert await supervisor.receive() == (Prepared(version=3, problems=(problem,)), ())

@@ -86,19 +86,15 @@ def test_endpoints_are_shown_as_one_writes_them() -> None:
         ([listener("a", 1), listener("b", 2), tunnel("c", 3)], []),
         (
             [listener("a", 1), tunnel("c", 1)],
-            [Problem(("content", "tunnels", 0, "port"), "'c' wants 127.0.0.1:1, which 'a' has")],
+            [Problem(("tunnels", 0, "port"), "'c' wants 127.0.0.1:1, which 'a' has")],
         ),
         (
             [listener("a", 1), listener("a", 2)],
-            [Problem(("content", "listeners", 1, "id"), "'a' has an id that another one has")],
+            [Problem(("listeners", 1, "id"), "'a' has an id that another one has")],
         ),
         (
             [listener("a", 1, path=PathSpec(tunnel="t", client="c"))],
-            [
-                Problem(
-                    ("content", "listeners", 0, "path", "tunnel"), "'a' goes through a tunnel that the snapshot lacks"
-                )
-            ],
+            [Problem(("listeners", 0, "path", "tunnel"), "'a' goes through a tunnel that the snapshot lacks")],
         ),
         ([listener("a", 1, path=PathSpec(tunnel="t", client="c")), tunnel("t", 2)], []),
     ],

@@ -195,7 +195,7 @@ async def test_an_unbindable_port_is_rejected_and_the_old_snapshot_serves_on(sup
         assert (ack.result, ack.code, ack.version) == (AckResult.REJECTED, "push.rejected", 1)
         assert [(problem.loc, problem.msg) for problem in ack.problems] == [
             (
-                ("content", "listeners", 1, "port"),
+                ("listeners", 1, "port"),
                 f"listener 'bad' cannot listen on 127.0.0.1:{busy}: Address already in use",
             )
         ]
