@@ -30,17 +30,31 @@ def server_context(cert_path: str, key_path: str, ca_path: str | None = None) ->
     return context
 
 
-def client_context(ca_pem: str, cert_pem: str, key_pem: str) -> ssl.SSLContext:
-    """For connections within the suite, from texts in memory. Check the peer's `identity` after connecting."""
+def client_context(ca_pem: str, cert_pem: str, key_pem: str, *, peer: str) -> ssl.SSLContext:
+    """For connections within the suite, from texts in memory. The handshake fails unless the server is `peer`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # the identity is the SAN URI
+    context.sslobject_class = _expecting(peer)
     try:
         context.load_verify_locations(cadata=ca_pem)
         _load_from_memory(context, f"{cert_pem}\n{key_pem}\n")
     except (OSError, ValueError) as error:
         raise _unusable(error) from None
     return context
+
+
+def _expecting(peer: str) -> type[ssl.SSLObject]:
+    """asyncio and uvloop make their TLS from this class, so nothing is sent before the identity was looked at."""
+
+    class Expecting(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            found = identity(self.getpeercert())
+            if found != peer:
+                raise ssl.SSLCertVerificationError(f"the peer's certificate says {found or 'nothing'}, not {peer}")
+
+    return Expecting
 
 
 def identity(peercert: Mapping[str, Any] | None) -> str | None:

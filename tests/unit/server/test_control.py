@@ -37,7 +37,7 @@ class Api:
             context.check_hostname = False
             context.load_verify_locations(cadata=CA.cert)
         else:
-            context = tls.client_context(CA.cert, who.cert, who.key)
+            context = tls.client_context(CA.cert, who.cert, who.key, peer=tls.server_uri("server"))
         self.url = f"https://127.0.0.1:{port}"
         self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
 
@@ -225,7 +225,7 @@ async def test_a_reload_is_for_new_connections(site: Site, manager: Api, tmp_pat
     async for api in client(site.port, MANAGER):
         with pytest.raises((aiohttp.ClientError, ConnectionError)):
             await api("GET", "/v1/status")
-    context = tls.client_context(OTHER_CA.cert, STRANGER.cert, STRANGER.key)
+    context = tls.client_context(OTHER_CA.cert, STRANGER.cert, STRANGER.key, peer=tls.server_uri("server"))
     _, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=context)
     assert tls.identity(writer.get_extra_info("peercert")) == tls.server_uri("server")
     writer.close()

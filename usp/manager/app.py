@@ -1,0 +1,177 @@
+"""The manager's use cases: what the API, the command line and the UI can ask for. They meet the pusher in the store.
+
+Every use case that changes something takes the actor who asks, checks the role, and leaves an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+from usp.errors import UspError
+from usp.manager import keys
+from usp.manager.bell import Bell
+from usp.manager.catalog import Catalog, Change, Create, Delta, apply, changes_of
+from usp.manager.compile import compile as compiled
+from usp.manager.control import Controls, Endpoint
+from usp.manager.store import Store
+from usp.manager.store.rows import Event, Role, RunState, Server, Version
+from usp.manager.users import Actor, Administrators
+from usp.model import Deployment, ProxyServer, Record, Tunnel
+from usp.settings import ManagerSettings
+from usp.status import PushState, SessionStatus
+
+WRITE_ATTEMPTS: Final = 50
+"""A write that loses the race is computed again on the new catalog; so often at the most."""
+
+POLL_SECONDS: Final = 0.05
+
+RUNNABLE: Final = (Deployment.kind, Tunnel.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A partner's session and the server that it is on."""
+
+    server: str
+    session: SessionStatus
+
+
+class App:
+    """`bell` wakes this process's pusher when there is something to do before its next round."""
+
+    def __init__(
+        self, store: Store, settings: ManagerSettings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self.bell = Bell()
+        self.administrators = Administrators(store, settings.login, clock)
+        self.controls = Controls(settings.push.timeout)
+
+    async def close(self) -> None:
+        self.administrators.close()
+        await self.controls.close()
+
+    # --- items ---
+
+    async def catalog(self) -> Catalog:
+        return await self.store.items.read()
+
+    async def write(self, actor: Actor, changes: Sequence[Change]) -> Delta:
+        """Make the changes, all or nothing. UspError item.*, or catalog.conflict when others write all the time."""
+        actor.require(Role.ADMIN)
+        changes = [_generated(change) for change in changes]
+        for _ in range(WRITE_ATTEMPTS):
+            catalog = await self.store.items.read()
+            now = self.clock()
+            delta = apply(catalog, changes, now=now, new_id=lambda: str(uuid4()), facts=keys.facts)
+            if not delta:
+                return delta
+            try:
+                await self.store.items.write(delta, author=actor.name, at=now)
+            except UspError as error:
+                if error.code != "catalog.conflict":
+                    raise
+                continue
+            for word, record in changes_of(delta):
+                await self.note(actor, f"item.{word}", f"{record.kind}/{record.item.name}", revision=record.revision)
+            return delta
+        raise UspError("catalog.conflict")
+
+    # --- servers ---
+
+    async def server_record(self, key: str) -> Record:
+        """UspError item.not_found."""
+        return (await self.store.items.read()).get(ProxyServer.kind, key)
+
+    async def servers(self) -> list[Server]:
+        """All Proxy Servers with what is known of them, by name."""
+        catalog = await self.store.items.read()
+        known = await self.store.servers.all()
+        names = [record.item.name for record in catalog.of_kind(ProxyServer.kind)]
+        return [known.get(name) or Server(name) for name in names]
+
+    async def server(self, key: str) -> Server:
+        return await self.store.servers.get((await self.server_record(key)).item.name)
+
+    async def push(self, actor: Actor, key: str, comment: str = "") -> Version:
+        """Compile the catalog for this server into a new version, which every pusher now wants there."""
+        actor.require(Role.ADMIN)
+        catalog = await self.store.items.read()
+        name = catalog.get(ProxyServer.kind, key).item.name
+        content = compiled(catalog, name)
+        version = await self.store.versions.add(
+            name, content, catalog_revision=catalog.revision, author=actor.name, at=self.clock(), comment=comment
+        )
+        await self.note(actor, "push", name, version=version.number, digest=version.digest)
+        self.bell.ring()
+        return version
+
+    async def await_push(self, server: str, number: int, timeout: float) -> Version:
+        """The version once it was applied or rejected, or as it is after `timeout` seconds."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            version = await self.store.versions.get(server, number)
+            settled = version.push in (PushState.APPLIED, PushState.REJECTED)
+            if settled or asyncio.get_running_loop().time() >= deadline:
+                return version
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def set_run_state(self, actor: Actor, kind: str, key: str, state: RunState) -> None:
+        """Start or stop a Deployment's listener or a Tunnel, and keep it so."""
+        assert kind in RUNNABLE, kind
+        actor.require(Role.ADMIN)
+        record = (await self.store.items.read()).get(kind, key)
+        await self.store.servers.set_run_state(record.id, state, author=actor.name, at=self.clock())
+        await self.note(actor, f"run.{state}", f"{kind}/{record.item.name}")
+        self.bell.ring()
+
+    async def sessions(self) -> tuple[list[LiveSession], dict[str, str]]:
+        """All live sessions, and which servers could not be asked, and why."""
+        catalog = await self.store.items.read()
+        records = [record for record in catalog.of_kind(ProxyServer.kind) if record.item.enabled]
+        found: list[LiveSession] = []
+        missing: dict[str, str] = {}
+
+        async def ask(record: Record) -> None:
+            name = record.item.name
+            try:
+                answer = await self.controls.sessions(Endpoint.of(catalog, record))
+            except UspError as error:
+                missing[name] = error.message
+            else:
+                found.extend(LiveSession(name, session) for session in answer)
+
+        async with asyncio.TaskGroup() as group:
+            for record in records:
+                group.create_task(ask(record))
+        return sorted(found, key=lambda live: (live.session.since, live.session.id)), missing
+
+    async def kill_session(self, actor: Actor, id: str) -> None:
+        """UspError item.not_found when no server that answers has it."""
+        actor.require(Role.ADMIN)
+        live, _ = await self.sessions()
+        found = next((one for one in live if one.session.id == id), None)
+        if found is None:
+            raise UspError("item.not_found", f"there is no session '{id}'")
+        catalog = await self.store.items.read()
+        await self.controls.kill(Endpoint.of(catalog, catalog.get(ProxyServer.kind, found.server)), id)
+        await self.note(actor, "session.kill", id, server=found.server)
+
+    # --- events ---
+
+    async def note(self, actor: Actor, action: str, target: str = "", **detail: Any) -> None:
+        event = Event(at=self.clock(), author=actor.name, action=action, target=target, peer=actor.peer, detail=detail)
+        await self.store.events.add(event)
+
+
+def _generated(change: Change) -> Change:
+    if isinstance(change, Create) and isinstance(change.fields, Mapping):
+        return Create(change.kind, keys.expand_generate(change.kind, change.fields), change.loc)
+    return change

@@ -1,0 +1,150 @@
+"""The manager's half of the control API: what it says to usp-servers, over mutual TLS.
+
+The server's certificate must carry `usp://server/NAME`; that is checked in the handshake, before a byte is sent,
+because what is sent holds secrets. Connections are kept open and reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import aiohttp
+from pydantic import ValidationError
+
+from usp import tls
+from usp.errors import UspError
+from usp.manager.catalog import Catalog
+from usp.manager.kinds import item_of
+from usp.model import CaCertificate, Model, ProxyServer, Record, TlsCertificate
+from usp.secret import Secret
+from usp.snapshot import Snapshot
+from usp.status import Ack, Report, SessionStatus
+
+MAX_ANSWER: Final = 64 << 20
+
+
+class _Sessions(Model):
+    sessions: tuple[SessionStatus, ...]
+
+
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How a server is reached. Equal endpoints share connections."""
+
+    name: str
+    host: str
+    port: int
+    ca: str
+    certificate: str
+    private_key: Secret
+
+    @classmethod
+    def of(cls, catalog: Catalog, record: Record) -> Endpoint:
+        server = item_of(ProxyServer, record)
+        ca = item_of(CaCertificate, catalog.records[server.ca_certificate])
+        own = item_of(TlsCertificate, catalog.records[server.tls_certificate])
+        return cls(server.name, server.host, server.port, ca.certificate, own.certificate, own.private_key)
+
+
+class Controls:
+    """Connections to all servers. Whatever goes wrong is a UspError: server.unreachable or server.identity."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
+        self._clients: dict[str, tuple[Endpoint, aiohttp.ClientSession]] = {}
+
+    async def close(self) -> None:
+        clients = [client for _, client in self._clients.values()]
+        self._clients.clear()
+        for client in clients:
+            await client.close()
+
+    async def status(self, endpoint: Endpoint) -> Report:
+        return self._parsed(Report, await self._ask(endpoint, "GET", "/v1/status"))
+
+    async def put(self, endpoint: Endpoint, snapshot: Snapshot) -> Ack:
+        """The server's answer, also when it refuses."""
+        return self._parsed(Ack, await self._ask(endpoint, "PUT", "/v1/snapshot", snapshot.to_wire(), refusals={409}))
+
+    async def run(self, endpoint: Endpoint, path: str, id: str, *, start: bool) -> None:
+        """`path`: listeners or tunnels."""
+        await self._ask(endpoint, "POST", f"/v1/{path}/{id}/{'start' if start else 'stop'}", refusals={404, 409})
+
+    async def sessions(self, endpoint: Endpoint) -> tuple[SessionStatus, ...]:
+        return self._parsed(_Sessions, await self._ask(endpoint, "GET", "/v1/sessions")).sessions
+
+    async def kill(self, endpoint: Endpoint, session: str) -> None:
+        await self._ask(endpoint, "DELETE", f"/v1/sessions/{session}", refusals={404})
+
+    async def _client(self, endpoint: Endpoint) -> aiohttp.ClientSession:
+        known = self._clients.get(endpoint.name)
+        if known is not None:
+            if known[0] == endpoint:
+                return known[1]
+            del self._clients[endpoint.name]
+            await known[1].close()
+        context = tls.client_context(
+            endpoint.ca,
+            endpoint.certificate,
+            endpoint.private_key.reveal(),
+            peer=tls.server_uri(endpoint.name),
+        )
+        client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context, limit=4, keepalive_timeout=60),
+            timeout=self._timeout,
+            trust_env=False,
+        )
+        self._clients[endpoint.name] = (endpoint, client)
+        return client
+
+    async def _ask(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        refusals: set[int] | frozenset[int] = frozenset(),
+    ) -> bytes:
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        headers: Mapping[str, str] = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            client = await self._client(endpoint)
+            async with client.request(
+                method,
+                f"https://{host}:{endpoint.port}{path}",
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                answer = await response.content.read(MAX_ANSWER)
+                if response.status >= 300 and response.status not in refusals:
+                    raise UspError(
+                        "server.unreachable",
+                        f"it answered {response.status}: {answer[:300].decode('utf-8', 'replace')}",
+                    )
+                return answer
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise UspError("server.identity", _why(error.certificate_error)) from None
+        except TimeoutError:
+            raise UspError("server.unreachable", "it does not answer in time") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise UspError("server.unreachable", _why(error)) from None
+
+    def _parsed(self, model: type[M], answer: bytes) -> M:
+        try:
+            return model.model_validate_json(answer)
+        except ValidationError:
+            raise UspError("server.unreachable", "its answer is not understood: is it another release?") from None
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    return (
+        getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
+    )

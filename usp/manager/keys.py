@@ -1,0 +1,102 @@
+"""Keys and certificates in items: parsed when they are saved, read out for people, generated on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from usp.errors import Problem, UspError
+from usp.model import CaCertificate, Item, PrivateKey, PublicKey, TlsCertificate
+from usp.secret import Secret
+from usp.ssh import keys
+
+GENERATED: Final = {
+    "ed25519": "ssh-ed25519",
+    "ecdsa-p256": "ecdsa-sha2-nistp256",
+    "rsa-3072": "ssh-rsa",
+}
+"""What `"generate": ...` of a Private Key may say -> the key type."""
+
+Facts = Mapping[str, str | int]
+
+
+def facts(item: Item) -> Facts:
+    """What may be shown of an item's key or certificate; UspError key.unusable, located, when it cannot be parsed."""
+    match item:
+        case PrivateKey():
+            return _at("private_key", lambda: keys.facts(keys.parse_private(item.private_key)))
+        case PublicKey():
+            return _at("public_key", lambda: keys.facts(keys.parse_public(item.public_key)))
+        case TlsCertificate():
+            found = _at("certificate", lambda: _certificate(item.certificate))
+            _at("private_key", lambda: _check_pair(item.certificate, item.private_key))
+            return found
+        case CaCertificate():
+            return _at("certificate", lambda: _certificate(item.certificate))
+        case _:
+            return {}
+
+
+def expand_generate(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Replace `"generate": "ed25519"` of a new Private Key by a key that nobody has seen yet."""
+    if kind != PrivateKey.kind or "generate" not in fields:
+        return fields
+    if "private_key" in fields:
+        raise UspError("item.invalid", problems=[Problem(("generate",), "goes without private_key: give one of them")])
+    wanted = fields["generate"]
+    if wanted not in GENERATED:
+        raise UspError("item.invalid", problems=[Problem(("generate",), f"must be one of {', '.join(GENERATED)}")])
+    private, _ = keys.generate(GENERATED[wanted], comment=str(fields.get("name", "")))
+    rest = {name: value for name, value in fields.items() if name != "generate"}
+    return {**rest, "private_key": private.reveal()}
+
+
+def _at(field: str, read: Any) -> Facts:
+    try:
+        found: Facts = read()
+    except UspError as error:
+        raise UspError(error.code, error.message, problems=[Problem((field,), error.message)]) from None
+    return found
+
+
+def _certificate(pem: str) -> Facts:
+    chain = _load_chain(pem)
+    leaf = chain[0]
+    return {
+        "subject": leaf.subject.rfc4514_string(),
+        "issuer": leaf.issuer.rfc4514_string(),
+        "names": ", ".join(_names(leaf)),
+        "not_after": leaf.not_valid_after_utc.isoformat(),
+        "fingerprint": leaf.fingerprint(SHA256()).hex(":"),
+    }
+
+
+def _load_chain(pem: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        raise UspError("key.unusable", "this is not a certificate in PEM form") from None
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in extension.value]
+
+
+def _check_pair(certificate: str, private_key: Secret) -> Facts:
+    try:
+        key = load_pem_private_key(private_key.reveal().encode(), password=None)
+    except TypeError:
+        raise UspError("key.unusable", "the private key is encrypted; give it without a passphrase") from None
+    except ValueError:
+        raise UspError("key.unusable", "this is not a private key in PEM form") from None
+    if key.public_key() != _load_chain(certificate)[0].public_key():
+        raise UspError("key.unusable", "this private key does not belong to the certificate")
+    return {}
