@@ -30,6 +30,9 @@ def files(tmp_path: Path) -> dict[str, str]:
     return {name: str(tmp_path / name) for name in texts}
 
 
+PEER = tls.server_uri("s1")
+
+
 async def meet(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str | None, str | None, str]:
     """Whom the client sees, whom the server sees, and the protocol's version."""
     seen: asyncio.Queue[str | None] = asyncio.Queue()
@@ -55,7 +58,7 @@ async def meet(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str | No
 
 async def test_both_sides_know_each_other(files: dict[str, str]) -> None:
     server = tls.server_context(files["cert"], files["key"], files["ca"])
-    client = tls.client_context(CA.cert, MANAGER.cert, MANAGER.key)
+    client = tls.client_context(CA.cert, MANAGER.cert, MANAGER.key, peer=PEER)
     assert await meet(server, client) == ("usp://server/s1", "usp://manager/m1", "TLSv1.3")
 
 
@@ -63,23 +66,31 @@ async def test_a_client_of_another_ca_is_refused(files: dict[str, str]) -> None:
     stranger = pki.issue(OTHER_CA, uri=tls.manager_uri("m1"), now=NOW)
     server = tls.server_context(files["cert"], files["key"], files["ca"])
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        await meet(server, tls.client_context(CA.cert, stranger.cert, stranger.key))
+        await meet(server, tls.client_context(CA.cert, stranger.cert, stranger.key, peer=PEER))
 
 
 async def test_a_server_of_another_ca_is_refused(files: dict[str, str]) -> None:
     server = tls.server_context(files["cert"], files["key"], files["ca"])
     with pytest.raises(ssl.SSLCertVerificationError):
-        await meet(server, tls.client_context(OTHER_CA.cert, MANAGER.cert, MANAGER.key))
+        await meet(server, tls.client_context(OTHER_CA.cert, MANAGER.cert, MANAGER.key, peer=PEER))
+
+
+async def test_a_server_of_another_name_is_refused(files: dict[str, str]) -> None:
+    """Before anything is sent: what is sent may hold secrets."""
+    server = tls.server_context(files["cert"], files["key"], files["ca"])
+    client = tls.client_context(CA.cert, MANAGER.cert, MANAGER.key, peer=tls.server_uri("s2"))
+    with pytest.raises(ssl.SSLCertVerificationError, match="usp://server/s1, not usp://server/s2"):
+        await meet(server, client)
 
 
 async def test_without_a_ca_anybody_may_connect(files: dict[str, str]) -> None:
-    client = tls.client_context(CA.cert, MANAGER.cert, MANAGER.key)
+    client = tls.client_context(CA.cert, MANAGER.cert, MANAGER.key, peer=PEER)
     assert (await meet(tls.server_context(files["cert"], files["key"]), client))[1] is None
 
 
 def test_nothing_is_left_open() -> None:
     before = set(os.listdir("/proc/self/fd"))
-    tls.client_context(CA.cert, MANAGER.cert, MANAGER.key)
+    tls.client_context(CA.cert, MANAGER.cert, MANAGER.key, peer=PEER)
     assert set(os.listdir("/proc/self/fd")) == before
 
 
@@ -101,7 +112,7 @@ def encrypted(identity: pki.Identity) -> str:
 )
 def test_what_cannot_be_used(ca: str, cert: str, key: str, reason: str) -> None:
     with pytest.raises(UspError, match=reason) as caught:
-        tls.client_context(ca, cert, key)
+        tls.client_context(ca, cert, key, peer=PEER)
     assert caught.value.code == "key.unusable"
     assert "PRIVATE" not in str(caught.value)
 

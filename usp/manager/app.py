@@ -148,9 +148,7 @@ class App:
             else:
                 found.extend(LiveSession(name, session) for session in answer)
 
-        async with asyncio.TaskGroup() as group:
-            for record in records:
-                group.create_task(ask(record))
+        await asyncio.gather(*map(ask, records))
         return sorted(found, key=lambda live: (live.session.since, live.session.id)), missing
 
     async def kill_session(self, actor: Actor, id: str) -> None:
