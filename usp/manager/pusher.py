@@ -1,0 +1,193 @@
+"""The pusher: looks at every server again and again, and does the one next step that `reconcile.decide` names.
+
+One task per Proxy Server, so that a slow server delays no other. A round is: ask the server how it is, note that in the
+store, decide, act, note what came of it. Whatever is lost or interrupted on the way is seen again in the next round.
+Several managers may do this at once: servers refuse older versions and answer "already" to the one they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from usp import backoff
+from usp.errors import Problem, UspError
+from usp.log import get_logger
+from usp.manager.bell import Bell
+from usp.manager.catalog import Catalog
+from usp.manager.control import Controls, Endpoint
+from usp.manager.reconcile import Action, Decision, Desired, Unreachable, decide
+from usp.manager.store import Store
+from usp.manager.store.rows import RunState
+from usp.metrics import PUSH_TOTAL
+from usp.model import ProxyServer, Record
+from usp.settings import PushSettings
+from usp.snapshot import Snapshot
+from usp.status import Ack, AckResult, PushState, Report
+from usp.tasks import TaskSet
+
+log = get_logger(__name__)
+
+RETRY_MAXIMUM = 5.0
+STEPS = 8
+"""Actions of one round at the most: a push, then starts and stops."""
+
+
+@dataclass
+class _Watch:
+    """What one server's task remembers between rounds; nothing depends on it."""
+
+    failures: int = 0
+    said: str = ""
+
+
+class Pusher:
+    def __init__(
+        self,
+        store: Store,
+        controls: Controls,
+        bell: Bell,
+        settings: PushSettings,
+        *,
+        clock: Callable[[], datetime],
+        random: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._controls = controls
+        self._bell = bell
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._tasks = TaskSet()
+        self._watched: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled: one task for each enabled Proxy Server of the catalog, as it is now."""
+        try:
+            while True:
+                try:
+                    catalog = await self._store.items.read()
+                except UspError as error:
+                    log.error("pusher.store", exc_info=error)
+                else:
+                    await self._follow(catalog)
+                await self._bell.wait(self._settings.interval)
+        finally:
+            await self._tasks.cancel()
+
+    async def _follow(self, catalog: Catalog) -> None:
+        wanted = {record.id for record in catalog.of_kind(ProxyServer.kind) if record.item.enabled}
+        for id in self._watched.keys() - wanted:
+            self._watched.pop(id).cancel()
+        for id in wanted - self._watched.keys():
+            self._watched[id] = self._tasks.spawn(self._watch(id), f"push {id}")
+
+    async def _watch(self, id: str) -> None:
+        watch = _Watch()
+        while True:
+            try:
+                catalog = await self._store.items.read()
+                record = catalog.records.get(id)
+                if record is not None:
+                    await self._round(catalog, record, watch)
+            except UspError as error:  # the store: it is away, or another manager was faster
+                self._say(watch, id, f"{error.code}: {error.message}")
+            await self._bell.wait(self._settings.interval)
+
+    async def _round(self, catalog: Catalog, record: Record, watch: _Watch) -> None:
+        """Look and act until there is nothing more to do at once."""
+        name = record.item.name
+        for _ in range(STEPS):
+            observed = await self._observe(catalog, record)
+            watch.failures = watch.failures + 1 if isinstance(observed, Unreachable) else 0
+            desired = await self._desired(name)
+            decision = decide(desired, observed, retry_in=self._retry_in(watch))
+            report = observed if isinstance(observed, Report) else None
+            await self._store.servers.observed(name, decision.state, decision.reason, at=self._clock(), report=report)
+            self._say(watch, name, decision.reason)
+            if not await self._act(Endpoint.of(catalog, record), name, decision):
+                if decision.delay > self._settings.interval:
+                    await self._bell.wait(decision.delay - self._settings.interval)
+                return
+
+    def _retry_in(self, watch: _Watch) -> float:
+        if not watch.failures:
+            return 0.0
+        return backoff.delay(watch.failures - 1, self._random(), self._settings.interval, RETRY_MAXIMUM)
+
+    async def _observe(self, catalog: Catalog, record: Record) -> Report | Unreachable:
+        try:
+            return await self._controls.status(Endpoint.of(catalog, record))
+        except UspError as error:
+            return Unreachable(error.message)
+
+    async def _desired(self, name: str) -> Desired:
+        run = {id: state is RunState.STARTED for id, state in (await self._store.servers.run_states()).items()}
+        newest = await self._store.versions.latest(name)
+        if newest is None:
+            return Desired(run=run)
+        applied = (
+            newest if newest.push is PushState.APPLIED else await self._store.versions.latest(name, PushState.APPLIED)
+        )
+        return Desired(
+            version=newest.number,
+            digest=newest.digest,
+            push=newest.push,
+            applied=applied.number if applied else 0,
+            run=run,
+        )
+
+    async def _act(self, endpoint: Endpoint, name: str, decision: Decision) -> bool:
+        """Whether something was done that is worth another look at once."""
+        match decision.action:
+            case Action.PUSH:
+                return await self._push(endpoint, name, decision.version)
+            case Action.START | Action.STOP:
+                return await self._run_states(endpoint, decision)
+            case Action.WAIT | Action.NONE:
+                return False
+
+    async def _push(self, endpoint: Endpoint, name: str, number: int) -> bool:
+        pushable = await self._store.versions.open(name, number)
+        await self._store.versions.pushed(name, number, PushState.PUSHING, at=self._clock())
+        try:
+            ack = await self._controls.put(endpoint, pushable.snapshot)
+        except UspError as error:
+            PUSH_TOTAL.labels(PushState.UNREACHABLE).inc()
+            await self._store.versions.pushed(
+                name, number, PushState.UNREACHABLE, at=self._clock(), reason=error.message
+            )
+            return False
+        await self._acknowledged(name, pushable.snapshot, ack)
+        return True
+
+    async def _acknowledged(self, name: str, snapshot: Snapshot, ack: Ack) -> None:
+        state = PushState.REJECTED if ack.result is AckResult.REJECTED else PushState.APPLIED
+        PUSH_TOTAL.labels(state).inc()
+        await self._store.versions.pushed(
+            name,
+            snapshot.version,
+            state,
+            at=self._clock(),
+            reason=f"{ack.code}: {ack.message}" if ack.code else "",
+            problems=[Problem(complaint.loc, complaint.msg) for complaint in ack.problems],
+        )
+        level = log.warning if state is PushState.REJECTED else log.info
+        level("push.done", server=name, version=snapshot.version, result=ack.result, code=ack.code, reason=ack.message)
+
+    async def _run_states(self, endpoint: Endpoint, decision: Decision) -> bool:
+        for target in decision.targets:
+            try:
+                await self._controls.run(endpoint, target.path, target.id, start=decision.action is Action.START)
+            except UspError as error:
+                log.warning("run.failed", server=endpoint.name, target=target.name, code=error.code)
+                return False
+        return True
+
+    def _say(self, watch: _Watch, server: str, reason: str) -> None:
+        """Each decision's reason, once."""
+        if reason != watch.said:
+            watch.said = reason
+            log.info("server.decision", server=server, reason=reason)
