@@ -152,7 +152,7 @@ async def test_the_life_of_the_daemon(daemon: Daemon) -> None:
     written(daemon.folder, renewed, CA)
     daemon.process.send_signal(signal.SIGHUP)
     await until(lambda: "daemon.reloaded" in daemon.log())
-    context = tls.client_context(CA.cert, MANAGER.cert, MANAGER.key)
+    context = tls.client_context(CA.cert, MANAGER.cert, MANAGER.key, peer=tls.server_uri("renewed"))
     _, writer = await asyncio.open_connection("127.0.0.1", management, ssl=context)
     assert tls.identity(writer.get_extra_info("peercert")) == tls.server_uri("renewed")
     writer.close()
