@@ -72,11 +72,13 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "version.not_found": (Kind.NOT_FOUND, "the server has no such configuration version"),
     "user.exists": (Kind.CONFLICT, "a user with that name exists"),
     "user.not_found": (Kind.NOT_FOUND, "no such user"),
+    "token.exists": (Kind.CONFLICT, "the user has a token of that name"),
     "request.invalid": (Kind.INVALID, "the request is malformed"),
     "request.too_large": (Kind.LIMITED, "the request's body is too large"),
     "database.unavailable": (Kind.UNAVAILABLE, "the database does not answer"),
     "database.schema": (Kind.UNAVAILABLE, "the database's schema is not the one this manager needs"),
     "vault.wrong_kek": (Kind.INVALID, "the key-encryption key does not open this database's secrets"),
+    "vault.damaged": (Kind.INTERNAL, "a sealed value of the database cannot be opened"),
     "internal": (Kind.INTERNAL, "an unexpected failure; the log has the details"),
 }
 """code -> (kind, meaning). `docs/errors.md` is generated from it."""

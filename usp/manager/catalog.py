@@ -131,13 +131,15 @@ Change = Create | Update | Delete
 @dataclass(frozen=True, slots=True)
 class Delta:
     """What to write: the catalog goes from revision `base` to `revision`. Items that would not change are not in it;
-    without any change `revision` equals `base` and there is nothing to write."""
+    without any change `revision` equals `base` and there is nothing to write. `before`: the updated ones as they were.
+    """
 
     base: int
     revision: int
     creates: tuple[Record, ...] = ()
     updates: tuple[Record, ...] = ()
     deletes: tuple[Record, ...] = ()
+    before: Mapping[str, Record] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def puts(self) -> tuple[Record, ...]:
@@ -379,7 +381,8 @@ def _delta(catalog: Catalog, drafts: list[_Draft], deletes: list[Record], now: d
         (updates if draft.old else creates).append(record)
     if not (creates or updates or deletes):
         revision = catalog.revision
-    return Delta(catalog.revision, revision, tuple(creates), tuple(updates), tuple(deletes))
+    before = {record.id: catalog.records[record.id] for record in updates}
+    return Delta(catalog.revision, revision, tuple(creates), tuple(updates), tuple(deletes), before)
 
 
 def _check_unreferenced(after: Catalog, record: Record, loc: Loc, findings: _Findings) -> None:

@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
-from usp.manager.store.rows import Event
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, insert, select
+
+from usp.manager.store import schema
+from usp.manager.store.database import Database
+from usp.manager.store.rows import NOTHING, Event
+
+TARGET_LENGTH: Final = 300
+events = schema.event.c
 
 
 class Events:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
     async def add(self, event: Event) -> None:
-        raise NotImplementedError
+        values = {
+            "made_at": event.at,
+            "author": event.author,
+            "action": event.action,
+            "target": event.target[:TARGET_LENGTH],
+            "peer": event.peer,
+            "detail": dict(event.detail) or None,
+        }
+        async with self._database.writing() as connection:
+            await connection.execute(insert(schema.event).values(values))
 
     async def page(self, *, before: int | None = None, limit: int = 100, action: str = "") -> list[Event]:
         """Newest first; `before` a number, for the next page; `action` a prefix such as `login.`."""
-        raise NotImplementedError
+        query = select(schema.event).order_by(events.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(events.id < before)
+        if action:
+            query = query.where(events.action.startswith(action, autoescape=True))
+        return await self._all(query)
 
     async def since(self, number: int, limit: int = 100) -> list[Event]:
         """Oldest first, those after `number`: for streams."""
-        raise NotImplementedError
+        return await self._all(select(schema.event).where(events.id > number).order_by(events.id).limit(limit))
+
+    async def _all(self, query: Select[Any]) -> list[Event]:
+        async with self._database.reading() as connection:
+            return [_event(row) for row in await connection.execute(query)]
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        at=row.made_at,
+        author=row.author,
+        action=row.action,
+        target=row.target,
+        peer=row.peer,
+        detail=row.detail or NOTHING,
+        number=row.id,
+    )

@@ -134,5 +134,5 @@ class Event:
     action: str  # such as item.update, login.failed, push.applied
     target: str = ""
     peer: str = ""
-    detail: Mapping[str, Any] = NOTHING
+    detail: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     number: int = 0

@@ -5,33 +5,52 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from sqlalchemy import select
+
+from usp.manager.store import schema
+from usp.manager.store.database import Database
 from usp.manager.store.events import Events
 from usp.manager.store.items import Items
+from usp.manager.store.keys import open_vault
 from usp.manager.store.servers import Servers
+from usp.manager.store.upgrade import check_schema
 from usp.manager.store.users import Users
 from usp.manager.store.versions import Versions
+from usp.manager.vault import Vault
 
 
 class Store:
     """Everything that managers share. Made by `await Store.open(...)`; close it with `await store.close()`."""
 
-    items: Items
-    versions: Versions
-    servers: Servers
-    users: Users
-    events: Events
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self.items = Items(database, vault)
+        self.versions = Versions(database, vault)
+        self.servers = Servers(database)
+        self.users = Users(database)
+        self.events = Events(database)
 
     @classmethod
-    async def open(cls, url: str, kek: bytes, *, now: datetime, new_id: Callable[[], str]) -> Store:
+    async def open(
+        cls, url: str, kek: bytes, *, now: datetime, new_id: Callable[[], str], previous_kek: bytes | None = None
+    ) -> Store:
         """Check the schema (UspError `database.schema` when it is not current) and open the vault (`vault.wrong_kek`).
 
         `url`: `sqlite:///relative.db` or `sqlite:////absolute.db`; `kek`: 32 bytes. The first start makes the data key.
         """
-        raise NotImplementedError
+        database = Database(url)
+        try:
+            await check_schema(database)
+            vault = await open_vault(database, kek, now=now, new_id=new_id, previous=previous_kek)
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database, vault)
 
     async def close(self) -> None:
-        raise NotImplementedError
+        await self._database.close()
 
     async def ping(self) -> None:
         """For /readyz: returns, or raises UspError `database.unavailable`."""
-        raise NotImplementedError
+        async with self._database.reading() as connection:
+            await connection.execute(select(schema.catalog.c.revision))

@@ -2,74 +2,160 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
-from usp.manager.store.rows import Login, Token, User
+from sqlalchemy import CursorResult, Delete, Row, Table, Update, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from usp.errors import UspError
+from usp.manager.store import schema
+from usp.manager.store.database import Database
+from usp.manager.store.rows import Login, Role, Token, User
+
+users = schema.user.c
+api_tokens = schema.token.c
+logins = schema.login.c
 
 
 class Users:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # Users
+
     async def add(self, user: User) -> None:
         """UspError `user.exists`."""
-        raise NotImplementedError
+        await self._insert(schema.user, user, "user.exists", f"a user '{user.name}' exists")
 
     async def find(self, name: str) -> User | None:
-        raise NotImplementedError
+        row = await self._row(schema.user, users.name == name)
+        return None if row is None else _user(row)
 
     async def get(self, id: str) -> User:
         """UspError `user.not_found`."""
-        raise NotImplementedError
+        row = await self._row(schema.user, users.id == id)
+        if row is None:
+            raise UspError("user.not_found")
+        return _user(row)
 
     async def all(self) -> list[User]:
         """By name."""
-        raise NotImplementedError
+        async with self._database.reading() as connection:
+            return [_user(row) for row in await connection.execute(select(schema.user).order_by(users.name))]
 
     async def update(self, user: User) -> None:
         """Write all fields of the user with that id; UspError `user.not_found` or `user.exists`."""
-        raise NotImplementedError
+        try:
+            done = await self._change(update(schema.user).where(users.id == user.id).values(_values(user)))
+        except IntegrityError:
+            raise UspError("user.exists", f"a user '{user.name}' exists") from None
+        if not done:
+            raise UspError("user.not_found")
 
     async def delete(self, id: str) -> None:
         """With tokens and logins; UspError `user.not_found`."""
-        raise NotImplementedError
+        async with self._database.writing() as connection:
+            await connection.execute(delete(schema.token).where(api_tokens.user_id == id))
+            await connection.execute(delete(schema.login).where(logins.user_id == id))
+            done = await connection.execute(delete(schema.user).where(users.id == id))
+            if done.rowcount == 0:
+                raise UspError("user.not_found")
 
     async def login_failed(self, id: str, *, locked_until: datetime | None) -> int:
         """Counts one failure (atomically) and says how many there are now."""
-        raise NotImplementedError
+        values = {"failures": users.failures + 1, "locked_until": locked_until}
+        async with self._database.writing() as connection:
+            await connection.execute(update(schema.user).where(users.id == id).values(values))
+            counted = await connection.execute(select(users.failures).where(users.id == id))
+            return counted.scalar_one_or_none() or 0
 
     async def login_succeeded(self, id: str) -> None:
         """Forgets the failures."""
-        raise NotImplementedError
+        await self._change(update(schema.user).where(users.id == id).values(failures=0, locked_until=None))
+
+    # API tokens
 
     async def add_token(self, token: Token) -> None:
-        raise NotImplementedError
+        """UspError `token.exists`: the user has one of that name."""
+        await self._insert(schema.token, token, "token.exists", f"the user has a token '{token.name}' already")
 
     async def tokens(self, user_id: str | None = None) -> list[Token]:
         """By name; of one user or of all."""
-        raise NotImplementedError
+        query = select(schema.token).order_by(api_tokens.name, api_tokens.id)
+        if user_id is not None:
+            query = query.where(api_tokens.user_id == user_id)
+        async with self._database.reading() as connection:
+            return [_token(row) for row in await connection.execute(query)]
 
     async def find_token(self, digest: str) -> tuple[Token, User] | None:
         """Expired ones too: the caller knows what time it is."""
-        raise NotImplementedError
+        row = await self._row(schema.token, api_tokens.digest == digest)
+        return None if row is None else (_token(row), await self.get(row.user_id))
 
     async def token_used(self, id: str, *, at: datetime) -> None:
-        raise NotImplementedError
+        await self._change(update(schema.token).where(api_tokens.id == id).values(used_at=at))
 
     async def delete_token(self, id: str) -> bool:
         """Whether there was one."""
-        raise NotImplementedError
+        return bool(await self._change(delete(schema.token).where(api_tokens.id == id)))
+
+    # Logins
 
     async def add_login(self, login: Login) -> None:
-        raise NotImplementedError
+        async with self._database.writing() as connection:
+            await connection.execute(insert(schema.login).values(_values(login)))
 
     async def find_login(self, digest: str) -> tuple[Login, User] | None:
         """Expired ones too: the caller knows what time it is."""
-        raise NotImplementedError
+        row = await self._row(schema.login, logins.digest == digest)
+        return None if row is None else (_login(row), await self.get(row.user_id))
 
     async def login_used(self, id: str, *, at: datetime) -> None:
-        raise NotImplementedError
+        await self._change(update(schema.login).where(logins.id == id).values(used_at=at))
 
     async def delete_login(self, id: str) -> bool:
-        raise NotImplementedError
+        """Whether there was one."""
+        return bool(await self._change(delete(schema.login).where(logins.id == id)))
 
     async def end_logins(self, *, user_id: str | None = None, expired_at: datetime | None = None) -> int:
         """Delete the logins of a user, or those expired by that time; how many."""
-        raise NotImplementedError
+        assert (user_id is None) != (expired_at is None)
+        condition = logins.user_id == user_id if user_id is not None else logins.expires_at <= expired_at
+        return await self._change(delete(schema.login).where(condition))
+
+    async def _row(self, table: Table, condition: Any) -> Row[Any] | None:
+        async with self._database.reading() as connection:
+            return (await connection.execute(select(table).where(condition))).first()
+
+    async def _insert(self, table: Table, row: User | Token, code: str, message: str) -> None:
+        try:
+            async with self._database.writing() as connection:
+                await connection.execute(insert(table).values(_values(row)))
+        except IntegrityError:
+            raise UspError(code, message) from None
+
+    async def _change(self, statement: Update | Delete) -> int:
+        async with self._database.writing() as connection:
+            done: CursorResult[Any] = await connection.execute(statement)
+            return done.rowcount
+
+
+def _values(row: User | Token | Login) -> dict[str, Any]:
+    values = asdict(row)
+    if not isinstance(row, Login):
+        values["role"] = row.role.value
+    return values
+
+
+def _user(row: Row[Any]) -> User:
+    return User(**{**row._mapping, "role": Role(row.role)})
+
+
+def _token(row: Row[Any]) -> Token:
+    return Token(**{**row._mapping, "role": Role(row.role)})
+
+
+def _login(row: Row[Any]) -> Login:
+    return Login(**row._mapping)

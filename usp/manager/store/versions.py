@@ -4,36 +4,80 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from usp.errors import Problem
+from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from usp.errors import Problem, UspError
+from usp.manager.store import schema
+from usp.manager.store.database import Database
 from usp.manager.store.rows import Pushable, Version
-from usp.snapshot import Content
-from usp.status import PushState
+from usp.manager.store.servers import upsert
+from usp.manager.vault import Vault
+from usp.snapshot import Content, Snapshot
+from usp.status import PushState, Report, ServerState
+
+REASON_LENGTH = 1000
+
+versions = schema.version.c
+ABOUT = [column for column in schema.version.c if column.name != "content"]
 
 
 class Versions:
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
     async def add(
         self, server: str, content: Content, *, catalog_revision: int, author: str, at: datetime, comment: str = ""
     ) -> Version:
         """The next version of a server, and from now on its desired one. Its number is above all before and above what
         the server itself last reported. UspError `catalog.conflict` when another manager added one at this moment."""
-        raise NotImplementedError
+        try:
+            async with self._database.writing() as connection:
+                number = await _next(connection, server)
+                version = Version(
+                    server, number, content.digest(), catalog_revision, author, at, comment, PushState.PENDING
+                )
+                await connection.execute(insert(schema.version).values(self._row(version, content)))
+                await upsert(connection, server, {"desired": number}, {"state": ServerState.UNKNOWN.value})
+        except IntegrityError:
+            raise UspError("catalog.conflict", server=server) from None
+        return version
 
     async def get(self, server: str, number: int) -> Version:
         """UspError `version.not_found`."""
-        raise NotImplementedError
+        found = await self._one(select(*ABOUT).where(versions.server == server, versions.version == number))
+        if found is None:
+            raise _not_found(server, number)
+        return _version(found)
 
     async def latest(self, server: str, push: PushState | None = None) -> Version | None:
         """The newest version, or the newest in that push state (APPLIED: what a restarted server falls back to)."""
-        raise NotImplementedError
+        query = select(*ABOUT).where(versions.server == server).order_by(versions.version.desc()).limit(1)
+        if push is not None:
+            query = query.where(versions.push == push.value)
+        found = await self._one(query)
+        return None if found is None else _version(found)
 
     async def page(self, server: str, *, before: int | None = None, limit: int = 100) -> list[Version]:
         """Newest first; `before` a number, for the next page."""
-        raise NotImplementedError
+        query = select(*ABOUT).where(versions.server == server).order_by(versions.version.desc()).limit(limit)
+        if before is not None:
+            query = query.where(versions.version < before)
+        async with self._database.reading() as connection:
+            return [_version(row) for row in await connection.execute(query)]
 
     async def open(self, server: str, number: int) -> Pushable:
         """A version with its content, for pushing, comparing and rolling back."""
-        raise NotImplementedError
+        found = await self._one(select(schema.version).where(versions.server == server, versions.version == number))
+        if found is None:
+            raise _not_found(server, number)
+        content = Content.model_validate_json(self._vault.open(found.content, _place(server, number)))
+        snapshot = Snapshot(server=server, version=number, digest=found.digest, content=content)
+        return Pushable(_version(found), snapshot)
 
     async def pushed(
         self,
@@ -46,4 +90,64 @@ class Versions:
         problems: Sequence[Problem] = (),
     ) -> None:
         """What became of a push."""
-        raise NotImplementedError
+        values = {
+            "push": push.value,
+            "pushed_at": at,
+            "reason": reason[:REASON_LENGTH],
+            "problems": [{"loc": problem.loc, "msg": problem.msg} for problem in problems] or None,
+        }
+        statement = update(schema.version).where(versions.server == server, versions.version == number)
+        async with self._database.writing() as connection:
+            done = await connection.execute(statement.values(values))
+        if done.rowcount != 1:
+            raise _not_found(server, number)
+
+    async def _one(self, query: Select[Any]) -> Row[Any] | None:
+        async with self._database.reading() as connection:
+            found: Row[Any] | None = (await connection.execute(query)).first()
+            return found
+
+    def _row(self, version: Version, content: Content) -> dict[str, Any]:
+        return {
+            "server": version.server,
+            "version": version.number,
+            "digest": version.digest,
+            "catalog_revision": version.catalog_revision,
+            "author": version.author,
+            "made_at": version.at,
+            "note": version.comment,
+            "push": version.push.value,
+            "content": self._vault.seal(content.to_wire(), _place(version.server, version.number)),
+        }
+
+
+def _place(server: str, number: int) -> str:
+    return f"usp_version:{server}/{number}:content"
+
+
+def _not_found(server: str, number: int) -> UspError:
+    return UspError("version.not_found", f"'{server}' has no configuration version {number}", server=server)
+
+
+async def _next(connection: AsyncConnection, server: str) -> int:
+    last = await connection.execute(select(func.max(versions.version)).where(versions.server == server))
+    seen = await connection.execute(select(schema.server.c.report).where(schema.server.c.name == server))
+    report = seen.scalar_one_or_none()
+    reported = Report.model_validate_json(report).version if report else 0
+    return max(last.scalar_one() or 0, reported) + 1
+
+
+def _version(row: Row[Any]) -> Version:
+    return Version(
+        server=row.server,
+        number=row.version,
+        digest=row.digest,
+        catalog_revision=row.catalog_revision,
+        author=row.author,
+        at=row.made_at,
+        comment=row.note,
+        push=PushState(row.push),
+        reason=row.reason,
+        problems=tuple(Problem(tuple(problem["loc"]), problem["msg"]) for problem in row.problems or ()),
+        pushed_at=row.pushed_at,
+    )

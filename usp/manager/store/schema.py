@@ -1,0 +1,186 @@
+"""The tables, as the newest migration leaves them (a test compares the two).
+
+Names: prefix `usp_`, at most 30 bytes, every constraint named, and no column is called by a word that an engine
+reserves (`number`, `comment`, `date`, `user`, `session`, `level`, `mode`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from usp.manager.store.columns import BigInt, Flag, Json, UtcTime, Words
+
+VERSION_TABLE: Final = "usp_schema"  # Alembic's
+metadata = MetaData()
+
+catalog = Table(
+    "usp_catalog",
+    metadata,
+    Column("id", Integer, autoincrement=False, nullable=False),  # always 1: there is one catalog
+    Column("revision", BigInt, nullable=False),
+    PrimaryKeyConstraint("id", name="usp_catalog_pk"),
+)
+
+item = Table(
+    "usp_item",
+    metadata,
+    Column("id", String(36), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("revision", BigInt, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("document", Json, nullable=False),  # the public fields
+    Column("sealed", Json),  # the secret ones: field -> sealed value
+    Column("facts", Json),
+    PrimaryKeyConstraint("id", name="usp_item_pk"),
+    UniqueConstraint("kind", "name", name="usp_item_name_uq"),
+    Index("usp_item_revision_ix", "revision"),
+)
+
+item_revision = Table(
+    "usp_item_revision",
+    metadata,
+    Column("item_id", String(36), nullable=False),
+    Column("revision", BigInt, autoincrement=False, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("action", String(10), nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    Column("document", Json),
+    Column("secrets", Json),  # names of the secret fields that changed
+    PrimaryKeyConstraint("item_id", "revision", name="usp_item_revision_pk"),
+    Index("usp_item_rev_revision_ix", "revision"),
+)
+
+data_key = Table(
+    "usp_data_key",
+    metadata,
+    Column("id", String(36), nullable=False),
+    Column("place", Integer, nullable=False),  # the highest one is active
+    Column("kek_id", String(16), nullable=False),
+    Column("wrapped", String(200), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id", name="usp_data_key_pk"),
+    UniqueConstraint("place", name="usp_data_key_place_uq"),
+)
+
+version = Table(
+    "usp_version",
+    metadata,
+    Column("server", String(255), nullable=False),
+    Column("version", BigInt, autoincrement=False, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("catalog_revision", BigInt, nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    Column("note", Words(1000)),
+    Column("content", Text, nullable=False),  # sealed
+    Column("push", String(20), nullable=False),
+    Column("reason", Words(2000)),
+    Column("problems", Json),
+    Column("pushed_at", UtcTime),
+    PrimaryKeyConstraint("server", "version", name="usp_version_pk"),
+)
+
+server = Table(
+    "usp_server",
+    metadata,
+    Column("name", String(255), nullable=False),
+    Column("desired", BigInt, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("reason", Words(2000)),
+    Column("report", Text),  # a Report as JSON
+    Column("seen_at", UtcTime),
+    Column("checked_at", UtcTime),
+    PrimaryKeyConstraint("name", name="usp_server_pk"),
+)
+
+run_state = Table(
+    "usp_run_state",
+    metadata,
+    Column("id", String(36), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id", name="usp_run_state_pk"),
+)
+
+user = Table(
+    "usp_user",
+    metadata,
+    Column("id", String(36), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("password_hash", String(500)),
+    Column("full_name", Words(255)),
+    Column("email", Words(255)),
+    Column("enabled", Flag, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("locked_until", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id", name="usp_user_pk"),
+    UniqueConstraint("name", name="usp_user_name_uq"),
+)
+
+token = Table(
+    "usp_token",
+    metadata,
+    Column("id", String(36), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("user_id", String(36), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("used_at", UtcTime),
+    PrimaryKeyConstraint("id", name="usp_token_pk"),
+    UniqueConstraint("digest", name="usp_token_digest_uq"),
+    UniqueConstraint("user_id", "name", name="usp_token_name_uq"),
+    ForeignKeyConstraint(["user_id"], ["usp_user.id"], name="usp_token_user_fk"),
+)
+
+login = Table(
+    "usp_login",
+    metadata,
+    Column("id", String(36), nullable=False),
+    Column("user_id", String(36), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("peer", Words(64)),
+    Column("created_at", UtcTime, nullable=False),
+    Column("used_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id", name="usp_login_pk"),
+    UniqueConstraint("digest", name="usp_login_digest_uq"),
+    ForeignKeyConstraint(["user_id"], ["usp_user.id"], name="usp_login_user_fk"),
+    Index("usp_login_user_ix", "user_id"),
+)
+
+event = Table(
+    "usp_event",
+    metadata,
+    Column("id", BigInt, Identity(), nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    Column("author", Words(255)),
+    Column("action", String(60), nullable=False),
+    Column("target", Words(300)),
+    Column("peer", Words(64)),
+    Column("detail", Json),
+    PrimaryKeyConstraint("id", name="usp_event_pk"),
+)
