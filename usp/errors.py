@@ -75,6 +75,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "token.exists": (Kind.CONFLICT, "the user has a token of that name"),
     "request.invalid": (Kind.INVALID, "the request is malformed"),
     "request.too_large": (Kind.LIMITED, "the request's body is too large"),
+    "manager.unreachable": (Kind.UNAVAILABLE, "the manager does not answer"),
     "database.unavailable": (Kind.UNAVAILABLE, "the database does not answer"),
     "database.schema": (Kind.UNAVAILABLE, "the database's schema is not the one this manager needs"),
     "vault.wrong_kek": (Kind.INVALID, "the key-encryption key does not open this database's secrets"),

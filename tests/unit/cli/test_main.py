@@ -1,0 +1,152 @@
+"""The commands, over a stand-in manager."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.unit.cli.stand_in import StandIn, stand_in
+from usp.cli.main import main
+
+SERVER = {
+    "name": "s1",
+    "state": "rejected",
+    "version": 3,
+    "desired": 4,
+    "reason": "port 22 is in use",
+    "seen_at": datetime.now(UTC).isoformat(),
+    "report": {
+        "sessions": 7,
+        "listeners": [{"name": "l1", "state": "running", "address": "0.0.0.0", "port": 22, "type": "sftp"}],
+        "tunnels": [
+            {"name": "t1", "state": "running", "address": "::", "port": 23,
+             "links": [{"client": "c", "state": "up"}, {"client": "c", "state": "up"},
+                       {"client": "d", "state": "down"}]}
+        ],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    with stand_in(tmp_path_factory.mktemp("tls")) as found:
+        yield found
+
+
+@pytest.fixture
+def site(running: StandIn) -> StandIn:
+    running.answers.clear()
+    running.asked.clear()
+    return running
+
+
+def usp(site: StandIn, *arguments: str, **env: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), env=site.env(**env), catch_exceptions=False)
+
+
+def lines(result: Result) -> list[list[str]]:
+    return [line.split() for line in result.stdout.splitlines() if line.strip()]
+
+
+def test_status(site: StandIn) -> None:
+    site.answers["GET /servers"] = (200, {"items": [SERVER, {"name": "s2", "state": "unknown", "seen_at": None}]})
+    result = usp(site, "status")
+    assert result.exit_code == 0
+    _, _, first, second = lines(result)
+    assert first == ["s1", "rejected", "3", "(wanted:", "4)", "0", "s", "7", "port", "22", "is", "in", "use"]
+    assert second == ["s2", "unknown", "0", "never", "-", "-"]
+    assert json.loads(usp(site, "status", "--json").stdout)["items"][0] == SERVER
+
+
+def test_status_of_one(site: StandIn) -> None:
+    site.answers["GET /servers/s1"] = (200, SERVER)
+    shown = lines(usp(site, "status", "s1"))
+    assert ["l1", "running", "0.0.0.0:22", "sftp", "-", "-"] in shown
+    assert ["t1", "running", ":::23", "c", "x2", "-"] in shown
+    assert json.loads(usp(site, "status", "s1", "--json").stdout) == SERVER
+
+
+def test_get(site: StandIn) -> None:
+    rule = {"name": "r1", "enabled": True, "revision": 5, "updated_at": None, "description": "", "id": "i"}
+    site.answers["GET /items/rules?limit=500"] = (200, {"items": [rule], "next": None})
+    site.answers["GET /items/rules/r1"] = (200, rule)
+    assert lines(usp(site, "get", "rules"))[-1] == ["r1", "yes", "5", "never", "ago", "-", "i"]
+    assert json.loads(usp(site, "get", "rules", "--json").stdout) == {"items": [rule]}
+    assert "revision: 5" in usp(site, "get", "rules", "r1").stdout
+    assert json.loads(usp(site, "get", "rules", "r1", "--json").stdout) == rule
+
+
+@pytest.mark.parametrize(
+    ("state", "wait", "code"),
+    [("pending", [], 0), ("applied", ["--wait"], 0), ("pushing", ["--wait"], 1)],
+)
+def test_push(site: StandIn, state: str, wait: list[str], code: int) -> None:
+    path = "POST /servers/s1/push" + ("?wait=30" if wait else "")
+    site.answers[path] = (202, {"version": 4, "digest": "d", "state": state})
+    result = usp(site, "push", "s1", "--comment", "because", *wait)
+    assert (result.exit_code, result.stdout) == (code, f"s1: version 4 is {state}\n")
+    assert site.asked == [(path, {"comment": "because"})]
+    assert json.loads(usp(site, "push", "s1", "--json", *wait).stdout)["version"] == 4
+
+
+def test_a_refused_push(site: StandIn) -> None:
+    errors = [{"loc": ["listeners", 0], "msg": "port 22 is in use"}]
+    problem = {"code": "push.rejected", "detail": "the server refused it", "errors": errors}
+    site.answers["POST /servers/s1/push?wait=30"] = (409, problem)
+    result = usp(site, "push", "s1", "--wait")
+    assert result.exit_code == 1
+    assert result.stderr == "usp: the server refused it [push.rejected]\n  listeners.0: port 22 is in use\n"
+    assert json.loads(usp(site, "push", "s1", "--wait", "--json").stdout) == problem
+
+
+@pytest.mark.parametrize(("flags", "kind"), [([], "deployments"), (["--tunnel"], "tunnels")])
+def test_start_and_stop(site: StandIn, flags: list[str], kind: str) -> None:
+    for verb in ("start", "stop"):
+        site.answers[f"POST /{kind}/x/{verb}"] = (202, {"name": "x"})
+    assert usp(site, "start", "x", *flags).stdout == "x: to be started\n"
+    assert usp(site, "stop", "x", *flags).stdout == "x: to be stopped\n"
+    assert json.loads(usp(site, "stop", "x", "--json", *flags).stdout) == {"name": "x"}
+
+
+def test_sessions(site: StandIn) -> None:
+    session = {
+        "id": "i", "server": "s1", "listener": "l1", "username": "joe", "peer": "192.0.2.1:5", "since": None,
+        "bytes_in": 2048, "bytes_out": 1,
+    }  # fmt: skip
+    site.answers["GET /sessions"] = (200, {"items": [session], "unreachable": {"s2": "no answer"}})
+    result = usp(site, "sessions")
+    assert lines(result)[-1] == ["i", "s1", "l1", "joe", "192.0.2.1:5", "never", "2.0", "KiB", "1", "B"]
+    assert result.stderr == "usp: s2 is missing here: no answer\n"
+    assert json.loads(usp(site, "sessions", "--json").stdout)["items"] == [session]
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [({"USP_URL": ""}, "USP_URL"), ({"USP_TOKEN": ""}, "USP_TOKEN"), ({"USP_CA": "/none"}, "USP_CA"),
+     ({"USP_URL": "http://x"}, "https")],
+)  # fmt: skip
+def test_wrong_usage(site: StandIn, env: dict[str, str], told: str) -> None:
+    result = usp(site, "status", **env)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_nobody_there(site: StandIn) -> None:
+    result = usp(site, "status", USP_URL="https://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert result.stderr == "usp: 127.0.0.1:1 does not answer: Connection refused [manager.unreachable]\n"
+
+
+def test_it_starts_at_once() -> None:
+    """Nothing heavy is imported before a command needs it."""
+    code = (
+        "import sys, usp.cli.main; print([m for m in ('asyncio', 'aiohttp', 'pydantic', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

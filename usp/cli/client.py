@@ -1,0 +1,125 @@
+"""The manager's REST API, as the command line speaks it.
+
+Plain `http.client`: a command shall not wait for imports. HTTPS only, and redirects are not followed, because a bearer
+token goes along.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from usp.errors import CODES, Problem, UspError
+
+BASE: Final = "/api/v1"
+PAGE: Final = 500
+NOT_JSON: Final = object()
+
+
+class Client:
+    """One manager and who we are there. Every call is one request."""
+
+    def __init__(self, url: str, token: str, ca: str | None = None, timeout: float = 30.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname:
+            raise _usage(f"'{url}' is not the address of a manager, such as https://manager.example:8443")
+        if any(character.isspace() for character in token) or not token.isascii():
+            raise _usage("the token (USP_TOKEN) is not one: it contains spaces or strange characters")
+        self._host, self._port = parts.hostname, parts.port or 443
+        self._prefix = parts.path.rstrip("/").removesuffix(BASE) + BASE
+        self._token = token
+        self._timeout = timeout
+        self._context = _context(ca)
+
+    def get(self, path: str, **query: str | int) -> Any:
+        return self.ask("GET", path, query)
+
+    def post(self, path: str, body: Any = None, *, patience: float = 0.0, **query: str | int) -> Any:
+        """`patience`: seconds that the answer may take beyond the usual."""
+        return self.ask("POST", path, query, body, patience)
+
+    def pages(self, path: str) -> Iterator[Any]:
+        """Every entry of a list, however many pages it has."""
+        query: dict[str, str | int] = {"limit": PAGE}
+        while True:
+            answer = self.get(path, **query)
+            yield from answer["items"]
+            if not answer.get("next"):
+                return
+            query["after"] = answer["next"]
+
+    def ask(
+        self, method: str, path: str, query: Mapping[str, str | int], body: Any = None, patience: float = 0.0
+    ) -> Any:
+        """The answer's JSON, None for an empty one; UspError for everything from 400 on."""
+        target = self._prefix + path + (f"?{urlencode(query)}" if query else "")
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body)
+        connection = http.client.HTTPSConnection(
+            self._host, self._port, context=self._context, timeout=self._timeout + patience
+        )
+        try:
+            connection.request(method, target, content, headers)
+            response = connection.getresponse()
+            return _answer(response.status, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            message = f"{self._host}:{self._port} does not answer: {_why(error)}"
+            raise UspError("manager.unreachable", message) from None
+        finally:
+            connection.close()
+
+
+def segment(name: str) -> str:
+    """A name as a part of a path."""
+    return quote(name, safe="")
+
+
+def _context(ca: str | None) -> ssl.SSLContext:
+    """Trusts that CA only; without one, those that this machine trusts."""
+    try:
+        return ssl.create_default_context(cadata=Path(ca).read_text() if ca else None)
+    except (ssl.SSLError, UnicodeDecodeError):
+        raise _usage(f"'{ca}' (USP_CA) holds no certificate in PEM form") from None
+    except OSError as error:
+        raise _usage(f"the CA certificate '{ca}' (USP_CA) cannot be read: {error.strerror}") from None
+
+
+def _usage(message: str) -> UspError:
+    return UspError("settings.invalid", message)
+
+
+def _answer(status: int, content: bytes) -> Any:
+    try:
+        answer = json.loads(content) if content else None
+    except ValueError:
+        answer = NOT_JSON
+    if status < 300 and answer is not NOT_JSON:
+        return answer
+    if not isinstance(answer, dict) or "code" not in answer:
+        raise UspError("manager.unreachable", f"it answered {status}, as no manager does: is the address right?")
+    raise _refusal(answer)
+
+
+def _refusal(answer: Mapping[str, Any]) -> UspError:
+    """The manager's problem (RFC 9457), with its own words. A newer manager may have codes that we do not know."""
+    code, message = str(answer["code"]), str(answer.get("detail", ""))
+    if code not in CODES:
+        code, message = "internal", f"{message} ({code})"
+    problems = [Problem(tuple(each.get("loc", ())), str(each.get("msg"))) for each in answer.get("errors", ())]
+    return UspError(code, message, problems=problems)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message} (USP_CA names the CA to trust)"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,244 @@
+"""`usp`: look at a gateway, push to it, start and stop parts of it.
+
+Exit codes: 0 fine, 1 the manager refused or does not answer, 2 wrong usage. Heavy modules are imported where they are
+needed, so that `usp` starts at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from typing import Any, Final
+
+import click
+
+from usp import __version__
+from usp.cli import show
+from usp.cli.client import Client, segment
+from usp.errors import UspError
+
+FAILED: Final = 1
+USAGE: Final = 2
+WAIT: Final = 30
+
+Row = Mapping[str, Any]
+Make = Callable[[], Client]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--url", envvar="USP_URL", show_envvar=True, help="The manager, such as https://manager.example:8443.")
+@click.option(
+    "--token", envvar="USP_TOKEN", show_envvar=True, help="An API token. Prefer the variable: ps shows flags."
+)
+@click.option(
+    "--ca", envvar="USP_CA", show_envvar=True, metavar="FILE", help="The CA to trust, PEM; else this machine's."
+)
+@click.version_option(__version__, prog_name="usp")
+@click.pass_context
+def main(context: click.Context, url: str | None, token: str | None, ca: str | None) -> None:
+    """Administer USP over the REST API of one of its managers."""
+
+    def client() -> Client:
+        if not url:
+            raise click.UsageError("which manager? Give --url or set USP_URL.")
+        if not token:
+            raise click.UsageError("who are you? Set USP_TOKEN (`usp-manager token add NAME` makes one).")
+        return Client(url, token, ca)
+
+    context.obj = client
+
+
+def command(function: Callable[..., None]) -> click.Command:
+    """A subcommand: its first arguments are the client and whether JSON is wanted; its failures are lines on stderr."""
+
+    @click.pass_obj
+    def run(make: Make, /, as_json: bool, **kwargs: Any) -> None:
+        try:
+            function(make(), as_json, **kwargs)
+        except UspError as error:
+            _fail(error, as_json=as_json)
+
+    option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+    made: click.Command = main.command(option(update_wrapper(run, function)))
+    return made
+
+
+def _fail(error: UspError, *, as_json: bool) -> None:
+    if as_json:
+        errors = [{"loc": problem.loc, "msg": problem.msg} for problem in error.problems]
+        show.as_json({"code": error.code, "detail": error.message, "errors": errors})
+    click.echo(f"usp: {show.printable(error.message)} [{error.code}]", err=True)
+    for problem in error.problems:
+        click.echo(f"  {show.printable(str(problem))}", err=True)
+    sys.exit(USAGE if error.code.startswith("settings.") else FAILED)
+
+
+# --- status ---
+
+
+@command
+@click.argument("server", required=False)
+def status(client: Client, as_json: bool, server: str | None) -> None:
+    """How all servers are, or one with its listeners and tunnels."""
+    if server is None:
+        answer = client.get("/servers")
+        if as_json:
+            show.as_json(answer)
+        else:
+            show.table(SERVERS, answer["items"], empty="there is no Proxy Server yet")
+        return
+    answer = client.get(f"/servers/{segment(server)}")
+    if as_json:
+        show.as_json(answer)
+        return
+    report = answer.get("report") or {}
+    show.table(SERVERS, [answer])
+    show.table(PORTS, report.get("listeners", ()), title="Listeners")
+    show.table(TUNNELS, report.get("tunnels", ()), title="Tunnels")
+
+
+def _links(tunnel: Row) -> str:
+    up = [link["client"] for link in tunnel.get("links", ()) if link["state"] == "up"]
+    return ", ".join(f"{client} x{up.count(client)}" for client in sorted(set(up)))
+
+
+def _versions(server: Row) -> str:
+    has, wanted = server.get("version", 0), server.get("desired", 0)
+    return str(has) if has == wanted else f"{has} (wanted: {wanted})"
+
+
+SERVERS: Final[tuple[show.Column, ...]] = (
+    ("server", lambda row: row["name"]),
+    ("state", lambda row: row["state"]),
+    ("version", _versions),
+    ("seen", lambda row: show.since(row.get("seen_at"))),
+    ("sessions", lambda row: (row.get("report") or {}).get("sessions")),
+    ("why", lambda row: row.get("reason")),
+)
+PORTS: Final[tuple[show.Column, ...]] = (
+    ("name", lambda row: row["name"]),
+    ("state", lambda row: row["state"]),
+    ("address", lambda row: f"{row['address']}:{row['port']}"),
+    ("type", lambda row: row.get("type")),
+    ("sessions", lambda row: row.get("sessions")),
+    ("why", lambda row: row.get("reason")),
+)
+TUNNELS: Final[tuple[show.Column, ...]] = (
+    ("name", lambda row: row["name"]),
+    ("state", lambda row: row["state"]),
+    ("address", lambda row: f"{row['address']}:{row['port']}"),
+    ("links up", _links),
+    ("why", lambda row: row.get("reason")),
+)
+
+
+# --- items ---
+
+
+@command
+@click.argument("kind")
+@click.argument("name", required=False)
+def get(client: Client, as_json: bool, kind: str, name: str | None) -> None:
+    """Items of a KIND (such as listeners), or one by NAME or id. Secrets are never shown."""
+    path = f"/items/{segment(kind)}"
+    if name is not None:
+        item = client.get(f"{path}/{segment(name)}")
+        if as_json:
+            show.as_json(item)
+        else:
+            show.fields(item)
+        return
+    items = list(client.pages(path))
+    if as_json:
+        show.as_json({"items": items})
+    else:
+        show.table(ITEMS, items, empty=f"there are no {kind} yet")
+
+
+ITEMS: Final[tuple[show.Column, ...]] = (
+    ("name", lambda row: row["name"]),
+    ("enabled", lambda row: row.get("enabled")),
+    ("revision", lambda row: row.get("revision")),
+    ("changed", lambda row: f"{show.since(row.get('updated_at'))} ago"),
+    ("description", lambda row: row.get("description")),
+    ("id", lambda row: row.get("id")),
+)
+
+
+# --- acting ---
+
+
+@command
+@click.argument("server")
+@click.option("--comment", default="", help="What for; it is kept with the version.")
+@click.option("--wait/--no-wait", default=False, help="Wait until the server applied or refused it.")
+@click.option("--timeout", default=WAIT, show_default=True, help="Seconds to wait at most.")
+def push(client: Client, as_json: bool, server: str, comment: str, wait: bool, timeout: int) -> None:
+    """Push the configuration, as it is now, to a SERVER. With --wait it fails unless the server applied it."""
+    query: dict[str, str | int] = {"wait": timeout} if wait else {}
+    path = f"/servers/{segment(server)}/push"
+    answer = client.post(path, {"comment": comment}, patience=timeout if wait else 0, **query)
+    if as_json:
+        show.as_json(answer)
+    else:
+        click.echo(f"{server}: version {answer['version']} is {answer['state']}")
+    if wait and answer["state"] != "applied":
+        click.echo(f"usp: it was not applied within {timeout} s; `usp status {server}` tells more", err=True)
+        sys.exit(FAILED)
+
+
+def _switch(client: Client, as_json: bool, name: str, verb: str, *, tunnel: bool) -> None:
+    kind = "tunnels" if tunnel else "deployments"
+    answer = client.post(f"/{kind}/{segment(name)}/{verb}")
+    if as_json:
+        show.as_json(answer)
+    else:
+        click.echo(f"{name}: to be {'started' if verb == 'start' else 'stopped'}")
+
+
+@command
+@click.argument("deployment")
+@click.option("--tunnel", is_flag=True, help="The name is a Tunnel's.")
+def start(client: Client, as_json: bool, deployment: str, tunnel: bool) -> None:
+    """Start a DEPLOYMENT's listener (with --tunnel: a Tunnel), and keep it so."""
+    _switch(client, as_json, deployment, "start", tunnel=tunnel)
+
+
+@command
+@click.argument("deployment")
+@click.option("--tunnel", is_flag=True, help="The name is a Tunnel's.")
+def stop(client: Client, as_json: bool, deployment: str, tunnel: bool) -> None:
+    """Stop a DEPLOYMENT's listener (with --tunnel: a Tunnel), and keep it so."""
+    _switch(client, as_json, deployment, "stop", tunnel=tunnel)
+
+
+# --- sessions ---
+
+
+@command
+def sessions(client: Client, as_json: bool) -> None:
+    """Who is connected, on all servers."""
+    answer = client.get("/sessions")
+    if as_json:
+        show.as_json(answer)
+        return
+    show.table(SESSIONS, answer["items"], empty="nobody is connected")
+    for server, reason in answer.get("unreachable", {}).items():
+        click.echo(f"usp: {server} is missing here: {show.printable(reason)}", err=True)
+
+
+SESSIONS: Final[tuple[show.Column, ...]] = (
+    ("id", lambda row: row["id"]),
+    ("server", lambda row: row["server"]),
+    ("listener", lambda row: row["listener"]),
+    ("user", lambda row: row.get("username")),
+    ("from", lambda row: row["peer"]),
+    ("for", lambda row: show.since(row.get("since"))),
+    ("in", lambda row: show.size(row.get("bytes_in", 0))),
+    ("out", lambda row: show.size(row.get("bytes_out", 0))),
+)
+
+
+if __name__ == "__main__":
+    main()
