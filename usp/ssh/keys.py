@@ -16,6 +16,7 @@ from usp.errors import UspError
 from usp.secret import Secret
 
 MIN_RSA_BITS: Final = 2048
+NEW_RSA_BITS: Final = 3072
 DEFAULT_TYPE: Final = "ssh-ed25519"
 TYPES: Final = (
     "ssh-ed25519",
@@ -73,7 +74,8 @@ def same(one: asyncssh.SSHKey, other: asyncssh.SSHKey) -> bool:
 
 def generate(type: str = DEFAULT_TYPE, *, comment: str = "") -> tuple[Secret, str]:
     """A new key pair: private key (OpenSSH form) and public line."""
-    key = asyncssh.generate_private_key(type, comment=comment or None)
+    size = {"key_size": NEW_RSA_BITS} if type == "ssh-rsa" else {}
+    key = asyncssh.generate_private_key(type, comment=comment or None, **size)
     line = f"{public_line(key)} {comment}".rstrip()
     return Secret(key.export_private_key("openssh").decode("ascii")), line
 

@@ -73,3 +73,8 @@ def test_weak_keys_are_refused() -> None:
     assert keys.facts(keys.parse_private(Secret(fine.export_private_key().decode())))["bits"] == 2048
     dsa = asyncssh.generate_private_key("ssh-dss")
     assert "ssh-dss are not accepted" in refused(dsa.export_public_key().decode())
+
+
+def test_new_rsa_keys_have_3072_bits() -> None:
+    private, _ = keys.generate("ssh-rsa")
+    assert keys.facts(keys.parse_private(private))["bits"] == 3072
