@@ -5,7 +5,7 @@ One table, type of finding -> sentence. Input values never appear in it, because
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -48,7 +48,11 @@ SENTENCES: Final[Mapping[str, str]] = {
 
 def problems_of(error: ValidationError) -> list[Problem]:
     """Every finding of `error`, in the order of the fields."""
-    findings = error.errors(include_url=False, include_input=False)
+    return problems_in(error.errors(include_url=False, include_input=False))
+
+
+def problems_in(findings: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    """The same of findings that come without their ValidationError."""
     return [Problem(tuple(finding["loc"]), _sentence(finding)) for finding in findings]
 
 

@@ -92,10 +92,9 @@ def status(client: Client, as_json: bool, server: str | None) -> None:
     if as_json:
         show.as_json(answer)
         return
-    report = answer.get("report") or {}
     show.table(SERVERS, [answer])
-    show.table(PORTS, report.get("listeners", ()), title="Listeners")
-    show.table(TUNNELS, report.get("tunnels", ()), title="Tunnels")
+    show.table(PORTS, answer.get("listeners", ()), title="Listeners")
+    show.table(TUNNELS, answer.get("tunnels", ()), title="Tunnels")
 
 
 def _links(tunnel: Row) -> str:
@@ -113,7 +112,7 @@ SERVERS: Final[tuple[show.Column, ...]] = (
     ("state", lambda row: row["state"]),
     ("version", _versions),
     ("seen", lambda row: show.since(row.get("seen_at"))),
-    ("sessions", lambda row: (row.get("report") or {}).get("sessions")),
+    ("sessions", lambda row: row.get("sessions")),
     ("why", lambda row: row.get("reason")),
 )
 PORTS: Final[tuple[show.Column, ...]] = (

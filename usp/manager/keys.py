@@ -48,7 +48,7 @@ def expand_generate(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if "private_key" in fields:
         raise UspError("item.invalid", problems=[Problem(("generate",), "goes without private_key: give one of them")])
     wanted = fields["generate"]
-    if wanted not in GENERATED:
+    if not isinstance(wanted, str) or wanted not in GENERATED:
         raise UspError("item.invalid", problems=[Problem(("generate",), f"must be one of {', '.join(GENERATED)}")])
     private, _ = keys.generate(GENERATED[wanted], comment=str(fields.get("name", "")))
     rest = {name: value for name, value in fields.items() if name != "generate"}

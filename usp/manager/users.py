@@ -147,6 +147,14 @@ class Administrators:
         await self._note(author, "token.create", name)
         return token, text
 
+    async def delete_token(self, actor: Actor, id: str) -> None:
+        """One's own, or anybody's as an administrator; UspError token.not_found."""
+        whose = None if actor.role is Role.ADMIN else actor.user_id
+        token = next((token for token in await self._store.users.tokens(whose) if token.id == id), None)
+        if token is None or not await self._store.users.delete_token(id):
+            raise UspError("token.not_found")
+        await self._note(actor.name, "token.delete", token.name, actor.peer)
+
     async def login(self, name: str, password: str, peer: str) -> tuple[str, Login, User]:
         """A bearer token; UspError auth.invalid, whatever is wrong."""
         user = await self._store.users.find(name)

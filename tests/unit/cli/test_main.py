@@ -21,15 +21,13 @@ SERVER = {
     "desired": 4,
     "reason": "port 22 is in use",
     "seen_at": datetime.now(UTC).isoformat(),
-    "report": {
-        "sessions": 7,
-        "listeners": [{"name": "l1", "state": "running", "address": "0.0.0.0", "port": 22, "type": "sftp"}],
-        "tunnels": [
-            {"name": "t1", "state": "running", "address": "::", "port": 23,
-             "links": [{"client": "c", "state": "up"}, {"client": "c", "state": "up"},
-                       {"client": "d", "state": "down"}]}
-        ],
-    },
+    "sessions": 7,
+    "listeners": [{"name": "l1", "state": "running", "address": "0.0.0.0", "port": 22, "type": "sftp"}],
+    "tunnels": [
+        {"name": "t1", "state": "running", "address": "::", "port": 23,
+         "links": [{"client": "c", "state": "up"}, {"client": "c", "state": "up"},
+                   {"client": "d", "state": "down"}]}
+    ],
 }  # fmt: skip
 
 
