@@ -6,8 +6,8 @@ Every use case that changes something takes the actor who asks, checks the role,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
@@ -15,13 +15,14 @@ from uuid import uuid4
 from usp.errors import UspError
 from usp.manager import keys
 from usp.manager.bell import Bell
-from usp.manager.catalog import Catalog, Change, Create, Delta, apply, changes_of
+from usp.manager.catalog import Catalog, Change, Create, Delete, Delta, apply, changes_of
 from usp.manager.compile import compile as compiled
 from usp.manager.control import Controls, Endpoint
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server, Version
 from usp.manager.users import Actor, Administrators
-from usp.model import Deployment, ProxyServer, Record, Tunnel
+from usp.model import Account, Deployment, ProxyServer, Record, Tunnel
+from usp.secret import REDACTED
 from usp.settings import ManagerSettings
 from usp.status import PushState, SessionStatus
 
@@ -66,7 +67,7 @@ class App:
     async def write(self, actor: Actor, changes: Sequence[Change]) -> Delta:
         """Make the changes, all or nothing. UspError item.*, or catalog.conflict when others write all the time."""
         actor.require(Role.ADMIN)
-        changes = [_generated(change) for change in changes]
+        changes = [await self._completed(change) for change in changes]
         for _ in range(WRITE_ATTEMPTS):
             catalog = await self.store.items.read()
             now = self.clock()
@@ -83,6 +84,18 @@ class App:
                 await self.note(actor, f"item.{word}", f"{record.kind}/{record.item.name}", revision=record.revision)
             return delta
         raise UspError("catalog.conflict")
+
+    async def _completed(self, change: Change) -> Change:
+        """With what is not the writer's to give: a key that is generated on request, the hash of a password."""
+        if isinstance(change, Delete) or isinstance(change.fields, bytes):
+            return change
+        fields = change.fields
+        if isinstance(change, Create):  # an RSA key takes a while
+            fields = await asyncio.to_thread(keys.expand_generate, change.kind, fields)
+        password = fields.get("password")
+        if change.kind == Account.kind and isinstance(password, str) and password not in ("", REDACTED):
+            fields = {**fields, "password": await self.administrators.passwords.hash(password)}
+        return replace(change, fields=fields)
 
     # --- servers ---
 
@@ -167,9 +180,3 @@ class App:
     async def note(self, actor: Actor, action: str, target: str = "", **detail: Any) -> None:
         event = Event(at=self.clock(), author=actor.name, action=action, target=target, peer=actor.peer, detail=detail)
         await self.store.events.add(event)
-
-
-def _generated(change: Change) -> Change:
-    if isinstance(change, Create) and isinstance(change.fields, Mapping):
-        return Create(change.kind, keys.expand_generate(change.kind, change.fields), change.loc)
-    return change

@@ -22,7 +22,7 @@ from usp.secret import Secret
 from usp.snapshot import Snapshot
 from usp.status import Ack, Report, SessionStatus
 
-MAX_ANSWER: Final = 64 << 20
+MAX_ANSWER: Final = 16 << 20
 
 
 class _Sessions(Model):
@@ -52,7 +52,7 @@ class Endpoint:
 
 
 class Controls:
-    """Connections to all servers. Whatever goes wrong is a UspError: server.unreachable or server.identity."""
+    """Connections to all servers. What goes wrong is server.unreachable, server.identity, or key.unusable."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
@@ -83,11 +83,8 @@ class Controls:
 
     async def _client(self, endpoint: Endpoint) -> aiohttp.ClientSession:
         known = self._clients.get(endpoint.name)
-        if known is not None:
-            if known[0] == endpoint:
-                return known[1]
-            del self._clients[endpoint.name]
-            await known[1].close()
+        if known is not None and known[0] == endpoint:
+            return known[1]
         context = tls.client_context(
             endpoint.ca,
             endpoint.certificate,
@@ -100,6 +97,8 @@ class Controls:
             trust_env=False,
         )
         self._clients[endpoint.name] = (endpoint, client)
+        if known is not None:
+            await known[1].close()
         return client
 
     async def _ask(
@@ -121,7 +120,7 @@ class Controls:
                 headers=headers,
                 allow_redirects=False,
             ) as response:
-                answer = await response.content.read(MAX_ANSWER)
+                answer = await _bounded(response)
                 if response.status >= 300 and response.status not in refusals:
                     raise UspError(
                         "server.unreachable",
@@ -140,6 +139,15 @@ class Controls:
             return model.model_validate_json(answer)
         except ValidationError:
             raise UspError("server.unreachable", "its answer is not understood: is it another release?") from None
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    answer = bytearray()
+    async for piece in response.content.iter_any():
+        answer += piece
+        if len(answer) > MAX_ANSWER:
+            raise UspError("server.unreachable", "its answer is too large")
+    return bytes(answer)
 
 
 def _why(error: BaseException) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -36,7 +37,7 @@ def facts(item: Item) -> Facts:
             _at("private_key", lambda: _check_pair(item.certificate, item.private_key))
             return found
         case CaCertificate():
-            return _at("certificate", lambda: _certificate(item.certificate))
+            return _at("certificate", lambda: _certificate(item.certificate, authority=True))
         case _:
             return {}
 
@@ -63,10 +64,15 @@ def _at(field: str, read: Any) -> Facts:
     return found
 
 
-def _certificate(pem: str) -> Facts:
+def _certificate(pem: str, *, authority: bool = False) -> Facts:
     chain = _load_chain(pem)
+    if authority and not all(map(_may_sign, chain)):
+        raise UspError("key.unusable", "this is not a CA's certificate: it may not sign others")
     leaf = chain[0]
+    type, bits = _type_of(leaf.public_key())
     return {
+        "type": type,
+        "bits": bits,
         "subject": leaf.subject.rfc4514_string(),
         "issuer": leaf.issuer.rfc4514_string(),
         "names": ", ".join(_names(leaf)),
@@ -75,7 +81,28 @@ def _certificate(pem: str) -> Facts:
     }
 
 
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def _type_of(key: Any) -> tuple[str, int]:
+    match key:
+        case rsa.RSAPublicKey():
+            return "RSA", key.key_size
+        case ec.EllipticCurvePublicKey():
+            return f"ECDSA {key.curve.name}", key.key_size
+        case ed25519.Ed25519PublicKey():
+            return "Ed25519", 256
+        case _:
+            raise UspError("key.unusable", "its key is of a type that is not accepted; use ECDSA, Ed25519 or RSA")
+
+
 def _load_chain(pem: str) -> list[x509.Certificate]:
+    if "PRIVATE KEY" in pem:
+        raise UspError("key.unusable", "there is a private key in it, which does not belong here")
     try:
         return x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
@@ -85,7 +112,7 @@ def _load_chain(pem: str) -> list[x509.Certificate]:
 def _names(certificate: x509.Certificate) -> list[str]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
+    except (x509.ExtensionNotFound, ValueError):
         return []
     return [str(name.value) for name in extension.value]
 

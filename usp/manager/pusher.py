@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from usp import backoff
@@ -24,13 +24,14 @@ from usp.manager.store.rows import RunState
 from usp.metrics import PUSH_TOTAL
 from usp.model import ProxyServer, Record
 from usp.settings import PushSettings
-from usp.snapshot import Snapshot
 from usp.status import Ack, AckResult, PushState, Report
 from usp.tasks import TaskSet
 
 log = get_logger(__name__)
 
-RETRY_MAXIMUM = 5.0
+RETRY_MAXIMUM = 2.0
+"""Seconds between looks at a server that does not answer, at most: one that restarts has lost its configuration."""
+
 STEPS = 8
 """Actions of one round at the most: a push, then starts and stops."""
 
@@ -79,6 +80,7 @@ class Pusher:
 
     async def _follow(self, catalog: Catalog) -> None:
         wanted = {record.id for record in catalog.of_kind(ProxyServer.kind) if record.item.enabled}
+        self._watched = {id: task for id, task in self._watched.items() if not task.done()}
         for id in self._watched.keys() - wanted:
             self._watched.pop(id).cancel()
         for id in wanted - self._watched.keys():
@@ -98,19 +100,28 @@ class Pusher:
 
     async def _round(self, catalog: Catalog, record: Record, watch: _Watch) -> None:
         """Look and act until there is nothing more to do at once."""
-        name = record.item.name
         for _ in range(STEPS):
-            observed = await self._observe(catalog, record)
-            watch.failures = watch.failures + 1 if isinstance(observed, Unreachable) else 0
-            desired = await self._desired(name)
-            decision = decide(desired, observed, retry_in=self._retry_in(watch))
-            report = observed if isinstance(observed, Report) else None
-            await self._store.servers.observed(name, decision.state, decision.reason, at=self._clock(), report=report)
-            self._say(watch, name, decision.reason)
-            if not await self._act(Endpoint.of(catalog, record), name, decision):
+            decision = await self._look(catalog, record, watch)
+            if not await self._act(catalog, record, watch, decision):
                 if decision.delay > self._settings.interval:
                     await self._bell.wait(decision.delay - self._settings.interval)
                 return
+
+    async def _look(
+        self, catalog: Catalog, record: Record, watch: _Watch, push: tuple[int, PushState] | None = None
+    ) -> Decision:
+        """Ask the server how it is, and note that. `push`: what the store is about to learn of a version."""
+        name = record.item.name
+        observed = await self._observe(catalog, record)
+        watch.failures = watch.failures + 1 if isinstance(observed, Unreachable) else 0
+        desired = await self._desired(name)
+        if push is not None and push[0] == desired.version:
+            desired = replace(desired, push=push[1])
+        decision = decide(desired, observed, retry_in=self._retry_in(watch))
+        report = observed if isinstance(observed, Report) else None
+        await self._store.servers.observed(name, decision.state, decision.reason, at=self._clock(), report=report)
+        self._say(watch, name, decision.reason)
+        return decision
 
     def _retry_in(self, watch: _Watch) -> float:
         if not watch.failures:
@@ -139,43 +150,46 @@ class Pusher:
             run=run,
         )
 
-    async def _act(self, endpoint: Endpoint, name: str, decision: Decision) -> bool:
+    async def _act(self, catalog: Catalog, record: Record, watch: _Watch, decision: Decision) -> bool:
         """Whether something was done that is worth another look at once."""
         match decision.action:
             case Action.PUSH:
-                return await self._push(endpoint, name, decision.version)
+                return await self._push(catalog, record, watch, decision.version)
             case Action.START | Action.STOP:
-                return await self._run_states(endpoint, decision)
+                return await self._run_states(Endpoint.of(catalog, record), decision)
             case Action.WAIT | Action.NONE:
                 return False
 
-    async def _push(self, endpoint: Endpoint, name: str, number: int) -> bool:
+    async def _push(self, catalog: Catalog, record: Record, watch: _Watch, number: int) -> bool:
+        name = record.item.name
         pushable = await self._store.versions.open(name, number)
         await self._store.versions.pushed(name, number, PushState.PUSHING, at=self._clock())
         try:
-            ack = await self._controls.put(endpoint, pushable.snapshot)
+            ack = await self._controls.put(Endpoint.of(catalog, record), pushable.snapshot)
         except UspError as error:
             PUSH_TOTAL.labels(PushState.UNREACHABLE).inc()
             await self._store.versions.pushed(
                 name, number, PushState.UNREACHABLE, at=self._clock(), reason=error.message
             )
             return False
-        await self._acknowledged(name, pushable.snapshot, ack)
+        state = PushState.REJECTED if ack.result is AckResult.REJECTED else PushState.APPLIED
+        # First how the server is now: who waits for the push and then looks shall not see the time before it.
+        await self._look(catalog, record, watch, (number, state))
+        await self._acknowledged(name, number, state, ack)
         return True
 
-    async def _acknowledged(self, name: str, snapshot: Snapshot, ack: Ack) -> None:
-        state = PushState.REJECTED if ack.result is AckResult.REJECTED else PushState.APPLIED
+    async def _acknowledged(self, name: str, number: int, state: PushState, ack: Ack) -> None:
         PUSH_TOTAL.labels(state).inc()
         await self._store.versions.pushed(
             name,
-            snapshot.version,
+            number,
             state,
             at=self._clock(),
             reason=f"{ack.code}: {ack.message}" if ack.code else "",
             problems=[Problem(complaint.loc, complaint.msg) for complaint in ack.problems],
         )
         level = log.warning if state is PushState.REJECTED else log.info
-        level("push.done", server=name, version=snapshot.version, result=ack.result, code=ack.code, reason=ack.message)
+        level("push.done", server=name, version=number, result=ack.result, code=ack.code, reason=ack.message)
 
     async def _run_states(self, endpoint: Endpoint, decision: Decision) -> bool:
         for target in decision.targets:

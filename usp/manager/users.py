@@ -98,16 +98,16 @@ class Administrators:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._passwords = Passwords()
+        self.passwords = Passwords()
 
     def close(self) -> None:
-        self._passwords.close()
+        self.passwords.close()
 
     async def add(self, name: str, role: Role, password: str | None, *, author: str) -> User:
         if password is not None:
             check_password(password)
         now = self._clock()
-        hashed = None if password is None else await self._passwords.hash(password)
+        hashed = None if password is None else await self.passwords.hash(password)
         user = User(id=str(uuid4()), name=name, role=role, password_hash=hashed, created_at=now, updated_at=now)
         await self._store.users.add(user)
         await self._note(author, "user.create", name)
@@ -117,7 +117,7 @@ class Administrators:
         """Ends all logins of that user, too."""
         check_password(password)
         user = await self.find(name)
-        hashed = await self._passwords.hash(password)
+        hashed = await self.passwords.hash(password)
         await self._store.users.update(replace(user, password_hash=hashed, updated_at=self._clock()))
         await self._store.users.end_logins(user_id=user.id)
         await self._note(author, "user.password", name)
@@ -159,7 +159,7 @@ class Administrators:
         """A bearer token; UspError auth.invalid, whatever is wrong."""
         user = await self._store.users.find(name)
         usable = user is not None and user.enabled
-        right = await self._passwords.verify(user.password_hash if user and usable else None, password)
+        right = await self.passwords.verify(user.password_hash if user and usable else None, password)
         if user is None or not right:
             if user is not None:
                 await self._store.users.login_failed(user.id, locked_until=None)
