@@ -60,10 +60,9 @@ def _canonical_cidr(value: str) -> str:
 
 def _bind_address(value: str) -> str:
     try:
-        ipaddress.ip_address(value)
+        return str(ipaddress.ip_address(value))  # one way to write it, so that equal ones are seen to be equal
     except ValueError:
         raise ValueError("is not an IP address to listen on, such as 0.0.0.0, :: or 192.0.2.7") from None
-    return value
 
 
 NAME_PATTERN: Final = r"^[a-zA-Z0-9_-]{1,255}$"

@@ -1,0 +1,172 @@
+"""Compile: everything resolved, disabled items, and what is not available yet."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.catalogs import changed, edit, sample
+from usp.errors import Problem, UspError
+from usp.manager.catalog import Catalog, Create
+from usp.manager.compile import AVAILABLE, Abilities
+from usp.manager.compile import compile as compiled
+from usp.model import RULE_COMBINATIONS, FilterAction, ListenerType, Startup
+from usp.secret import Secret
+from usp.snapshot import (
+    ClientSpec,
+    Content,
+    CredentialsSpec,
+    DirectSpec,
+    FilterSpec,
+    PathSpec,
+)
+
+CATALOG = sample()
+EVERYTHING = Abilities(frozenset(ListenerType), RULE_COMBINATIONS)
+EVERYONE = FilterSpec(block=("192.0.2.0/24",), default=FilterAction.ALLOW)
+
+
+def disabled(kind: str, *names: str, catalog: Catalog = CATALOG) -> Catalog:
+    return changed(catalog, *[edit(catalog, kind, name, enabled=False) for name in names])
+
+
+def problems(catalog: Catalog, server: str = "dmz", abilities: Abilities = AVAILABLE) -> list[Problem]:
+    with pytest.raises(UspError) as caught:
+        compiled(catalog, server, abilities)
+    assert caught.value.code == "compile.invalid"
+    return list(caught.value.problems)
+
+
+def test_a_listener_with_all_it_needs() -> None:
+    (listener,) = compiled(CATALOG, "dmz").listeners
+    assert listener.id == CATALOG.get("deployments", "sftp-dmz").id
+    assert (listener.name, listener.address, listener.port) == ("sftp", "0.0.0.0", 2222)
+    assert (listener.type, listener.startup, listener.direct) == (ListenerType.SFTP, Startup.AUTO, None)
+    assert listener.path == PathSpec(tunnel=CATALOG.get("tunnels", "tunnel").id, client="lan")
+    high, low = listener.nodes
+    assert (high.name, low.name) == ("high", "low")
+    assert high.filter == EVERYONE
+    assert high.host_keys == (Secret("SECRET-host"), Secret("SECRET-host2"))
+    assert (high.rule.name, high.rule.dedicated) == ("passthrough", None)
+    assert listener.target is not None
+    assert (listener.target.name, listener.target.host, listener.target.port) == ("target", "sftp.internal", 22)
+    assert listener.target.host_keys == ("ssh-ed25519 target",)
+
+
+def test_a_tunnel_with_its_clients() -> None:
+    (tunnel,) = compiled(CATALOG, "dmz").tunnels
+    client = ClientSpec(id=CATALOG.get("proxy-clients", "lan").id, name="lan", public_key="ssh-ed25519 client")
+    assert (tunnel.name, tunnel.port, tunnel.private_key) == ("tunnel", 2223, Secret("SECRET-tunnel"))
+    assert tunnel.clients == (client,)
+
+
+def test_each_server_gets_its_own() -> None:
+    assert compiled(CATALOG, "dmz2") == Content()
+    catalog = changed(CATALOG, Create("deployments", {"name": "two", "listener": "sftp", "proxy_server": "dmz2"}))
+    (listener,) = compiled(catalog, "dmz2").listeners
+    assert listener.path is None
+    assert compiled(catalog, "dmz") == compiled(CATALOG, "dmz")
+
+
+def test_nodes_of_equal_priority_go_by_name() -> None:
+    catalog = changed(CATALOG, edit(CATALOG, "inbound-nodes", "low", priority=9, name="a"))
+    assert [node.name for node in compiled(catalog, "dmz").listeners[0].nodes] == ["a", "high"]
+
+
+def test_the_same_catalog_always_gives_the_same_digest() -> None:
+    digest = compiled(CATALOG, "dmz").digest()
+    records = list(CATALOG.records.items())
+    for seed in range(5):
+        random.Random(seed).shuffle(records)
+        assert compiled(Catalog(1, dict(records)), "dmz").digest() == digest
+
+
+def test_no_such_server() -> None:
+    with pytest.raises(UspError) as caught:
+        compiled(CATALOG, "x")
+    assert caught.value.code == "item.not_found"
+
+
+# Disabled
+
+
+def test_what_can_be_left_out_is() -> None:
+    assert compiled(disabled("deployments", "sftp-dmz"), "dmz").listeners == ()
+    assert compiled(disabled("listeners", "sftp"), "dmz").listeners == ()
+    assert [node.name for node in compiled(disabled("inbound-nodes", "high"), "dmz").listeners[0].nodes] == ["low"]
+    assert compiled(disabled("private-keys", "host-key-2"), "dmz").listeners[0].nodes[0].host_keys == (
+        Secret("SECRET-host"),
+    )
+    without = disabled("deployments", "sftp-dmz")
+    assert compiled(disabled("tunnels", "tunnel", catalog=without), "dmz") == Content()
+    assert compiled(disabled("proxy-clients", "lan", catalog=without), "dmz").tunnels[0].clients == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "problem"),
+    [
+        ("proxy-servers", ["dmz"], Problem(("proxy-servers", "dmz", "enabled"), "is disabled")),
+        ("routes", ["route"], Problem(("listeners", "sftp", "route"), "Route 'route' is disabled")),
+        ("rules", ["passthrough"], Problem(("inbound-nodes", "high", "rule"), "Rule 'passthrough' is disabled")),
+        ("ip-filters", ["everyone"], Problem(("inbound-nodes", "high", "ip_filter"), "IP Filter 'everyone' is")),
+        ("inbound-nodes", ["low", "high"], Problem(("routes", "route", "inbound_nodes"), "all of them are disabled")),
+        ("private-keys", ["host-key"], Problem(("inbound-nodes", "low", "host_keys"), "all of them are disabled")),
+        ("private-keys", ["tunnel-key"], Problem(("tunnels", "tunnel", "private_key"), "Private Key 'tunnel-key' is")),
+        ("public-keys", ["target-key"], Problem(("outbound-nodes", "target", "host_keys"), "all of them")),
+        ("public-keys", ["client-key"], Problem(("proxy-clients", "lan", "public_key"), "Public Key 'client-key' is")),
+        ("tunnels", ["tunnel"], Problem(("deployments", "sftp-dmz", "tunnel"), "Tunnel 'tunnel' is disabled")),
+        ("proxy-clients", ["lan"], Problem(("deployments", "sftp-dmz", "proxy_client"), "Proxy Client 'lan' is")),
+        (
+            "outbound-nodes",
+            ["target"],
+            Problem(("listeners", "sftp", "default_outbound_node"), "Outbound Node 'target' is disabled"),
+        ),
+    ],
+)
+def test_what_cannot_is_a_problem(kind: str, names: list[str], problem: Problem) -> None:
+    (found,) = problems(disabled(kind, *names))
+    assert found.loc == problem.loc
+    assert found.msg.startswith(problem.msg)
+
+
+# Not available yet
+
+
+def with_tcp() -> Catalog:
+    return changed(CATALOG, Create("deployments", {"name": "tcp", "listener": "tcp", "proxy_server": "dmz"}))
+
+
+def with_rule(rule: str) -> Catalog:
+    return changed(CATALOG, edit(CATALOG, "inbound-nodes", "low", rule=rule))
+
+
+def test_what_servers_cannot_do_yet_is_refused() -> None:
+    assert problems(with_tcp()) == [Problem(("listeners", "tcp", "type"), "type 'tcp' is not available yet")]
+    msg = "password_or_public_key / account_repository / dedicated is not available yet"
+    assert problems(with_rule("dedicated")) == [Problem(("rules", "dedicated", "inbound_method"), msg)]
+
+
+def test_one_problem_is_told_once() -> None:
+    both = changed(CATALOG, *[edit(CATALOG, "inbound-nodes", name, rule="dedicated") for name in ("low", "high")])
+    second = {"name": "second", "port": 1, "route": "route", "default_outbound_node": "target"}
+    deployment = {"name": "second", "listener": "second", "proxy_server": "dmz"}
+    catalog = changed(both, Create("listeners", second), Create("deployments", deployment))
+    assert len(problems(catalog)) == 1
+
+
+def test_direct_mode() -> None:
+    _, tcp = compiled(with_tcp(), "dmz", EVERYTHING).listeners
+    assert (tcp.name, tcp.nodes, tcp.target) == ("tcp", (), None)
+    assert tcp.direct == DirectSpec(filter=EVERYONE, host="10.0.0.7", port=22)
+
+
+def test_dedicated_credentials() -> None:
+    def dedicated(catalog: Catalog) -> CredentialsSpec | None:
+        return compiled(catalog, "dmz", EVERYTHING).listeners[0].nodes[1].rule.dedicated
+
+    catalog = with_rule("dedicated")
+    password, key = Secret("SECRET-rule"), Secret("SECRET-host2")
+    assert dedicated(catalog) == CredentialsSpec(username="gateway", password=password, private_key=key)
+    catalog = changed(catalog, edit(catalog, "rules", "dedicated", private_key=None))
+    assert dedicated(catalog) == CredentialsSpec(username="gateway", password=password)
