@@ -1,0 +1,191 @@
+"""usp-manager: the daemon (`serve`) and what an administrator does beside it, with the database at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import click
+
+from usp import daemon, health, sdnotify, tasks
+from usp.errors import UspError
+from usp.log import get_logger
+from usp.settings import ManagerSettings
+
+log = get_logger(__name__)
+
+LOCAL: Final = "usp-manager"
+"""The author of what is done on the command line."""
+
+
+def url(settings: ManagerSettings) -> str:
+    """The database as SQLAlchemy names it."""
+    return f"sqlite:///{Path(settings.database.path).absolute()}"
+
+
+@asynccontextmanager
+async def opened(settings: ManagerSettings) -> AsyncIterator[Any]:
+    """The application over the open store."""
+    from usp.manager.app import App
+    from usp.manager.store import Store
+
+    store = await Store.open(
+        url(settings), settings.encryption.key(), now=datetime.now(UTC), new_id=lambda: str(uuid4())
+    )
+    try:
+        app = App(store, settings)
+        try:
+            yield app
+        finally:
+            await app.close()
+    finally:
+        await store.close()
+
+
+async def run(settings: ManagerSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop`."""
+    from usp.manager.api import application
+    from usp.manager.pusher import Pusher
+    from usp.manager.web import Web
+
+    async with opened(settings) as app:
+        web = Web(application(app), settings.web)
+        pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
+        state = Readiness(app.store)
+        healthy = await health.start(settings.metrics, state.unready)
+        helpers = tasks.TaskSet()
+        try:
+            await web.start()
+            helpers.spawn(pusher.run(), "pusher")
+            helpers.spawn(state.watch(), "readiness")
+            daemon.on_reload(lambda anew: _reload(web, anew))
+            sdnotify.notify(READY=1, STATUS="serving")
+            await stop.wait()
+        finally:
+            await helpers.cancel()
+            await web.stop()
+            await healthy.close()
+
+
+class Readiness:
+    """Whether the database answers: asked every second, so that a probe of /readyz costs nothing."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._reason = "starting"
+
+    def unready(self) -> str:
+        return self._reason
+
+    async def watch(self) -> None:
+        while True:
+            try:
+                await self._store.ping()
+                self._reason = ""
+            except UspError as error:
+                self._reason = error.message
+            await asyncio.sleep(1.0)
+
+
+def _reload(web: Any, settings: ManagerSettings) -> None:
+    try:
+        web.reload(settings.web)
+    except UspError as error:
+        log.error("tls.not_reloaded", exc_info=error)
+
+
+main: Final = daemon.group("usp-manager", ManagerSettings, run)
+
+
+@main.group(help="The database's schema.")
+def db() -> None: ...
+
+
+@db.command("upgrade", help="Create the schema, or bring it up to date.")
+@daemon.with_settings
+def db_upgrade(settings: ManagerSettings) -> None:
+    from usp.manager.store.upgrade import upgrade
+
+    click.echo(f"the database is at revision {tasks.run(upgrade(url(settings)))}")
+
+
+@db.command("check", help="Say whether the schema is the one that this release needs.")
+@daemon.with_settings
+def db_check(settings: ManagerSettings) -> None:
+    from usp.manager.store.upgrade import check
+
+    click.echo(f"the database is at revision {tasks.run(check(url(settings)))}, as it should be")
+
+
+@main.group(help="Administrators.")
+def user() -> None: ...
+
+
+@user.command("add", help="Make a new user. The password is asked for, or read from standard input.")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["admin", "read_only"]), required=True)
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@daemon.with_settings
+def user_add(settings: ManagerSettings, name: str, role: str, password_stdin: bool) -> None:
+    from usp.manager.store.rows import Role
+
+    password = _password(password_stdin)
+
+    async def add() -> None:
+        async with opened(settings) as app:
+            await app.administrators.add(name, Role(role), password, author=LOCAL)
+
+    tasks.run(add())
+    click.echo(f"user {name} was made")
+
+
+@user.command("reset-password", help="Give a user a new password and end their logins.")
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@daemon.with_settings
+def user_reset_password(settings: ManagerSettings, name: str, password_stdin: bool) -> None:
+    password = _password(password_stdin)
+
+    async def reset() -> None:
+        async with opened(settings) as app:
+            await app.administrators.set_password(name, password, author=LOCAL)
+
+    tasks.run(reset())
+    click.echo(f"user {name} has a new password")
+
+
+@main.group(help="API tokens.")
+def token() -> None: ...
+
+
+@token.command("add", help="Make an API token of a user and print it: it is shown this once.")
+@click.argument("name")
+@click.option("--user", "username", required=True, help="Whose token it is; it may do what they may.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="How long it is valid.")
+@daemon.with_settings
+def token_add(settings: ManagerSettings, name: str, username: str, days: int) -> None:
+    async def add() -> str:
+        async with opened(settings) as app:
+            owner = await app.administrators.find(username)
+            expires = datetime.now(UTC) + timedelta(days=days)
+            _, text = await app.administrators.add_token(name, owner, author=LOCAL, expires_at=expires)
+            return str(text)
+
+    click.echo(tasks.run(add()))
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+if __name__ == "__main__":
+    main()
