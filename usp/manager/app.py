@@ -20,7 +20,7 @@ from usp.manager.compile import compile as compiled
 from usp.manager.control import Controls, Endpoint
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server, Version
-from usp.manager.users import Actor, Administrators
+from usp.manager.users import Actor, Administrators, Passwords
 from usp.model import Account, Deployment, ProxyServer, Record, Tunnel
 from usp.secret import REDACTED
 from usp.settings import ManagerSettings
@@ -46,13 +46,17 @@ class App:
     """`bell` wakes this process's pusher when there is something to do before its next round."""
 
     def __init__(
-        self, store: Store, settings: ManagerSettings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: Store,
+        settings: ManagerSettings,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        passwords: Passwords | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
         self.settings = settings
         self.bell = Bell()
-        self.administrators = Administrators(store, settings.login, clock)
+        self.administrators = Administrators(store, settings.login, clock, passwords)
         self.controls = Controls(settings.push.timeout)
 
     async def close(self) -> None:

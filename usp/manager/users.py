@@ -54,8 +54,8 @@ class Actor:
 class Passwords:
     """argon2id in a pool of two threads, so that a storm of logins neither blocks the loop nor eats all memory."""
 
-    def __init__(self) -> None:
-        self._hasher = PasswordHasher()
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="argon2")
         self._dummy = self._hasher.hash(secrets.token_hex())
 
@@ -94,11 +94,17 @@ def check_password(password: str) -> None:
 class Administrators:
     """Users, logins and tokens over the store. `clock` gives the time in UTC."""
 
-    def __init__(self, store: Store, settings: LoginSettings, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: LoginSettings,
+        clock: Callable[[], datetime],
+        passwords: Passwords | None = None,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self.passwords = Passwords()
+        self.passwords = passwords or Passwords()
 
     def close(self) -> None:
         self.passwords.close()
