@@ -6,6 +6,9 @@ because what is sent holds secrets. Connections are kept open and reused.
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -153,6 +156,8 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
-    return (
-        getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
-    )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return getattr(error, "verify_message", "") or str(error)
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
+        return os.strerror(error.errno).lower()
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
