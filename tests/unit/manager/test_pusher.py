@@ -1,0 +1,200 @@
+"""The pusher, a real store, and real management ports."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.unit.manager.servers import files, server
+from tests.unit.manager.site import ADMIN, configure, deploy, make, opened, server_item
+from tests.unit.server.support import free_port, greeting
+from usp import log
+from usp.manager.app import App
+from usp.manager.catalog import Delete, Update
+from usp.manager.pusher import Pusher
+from usp.manager.store.rows import RunState, Server, Version
+from usp.settings import LogLevel, ServerTls
+from usp.status import ListenerState, PushState, ServerState
+from usp.tasks import TaskSet
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> ServerTls:
+    return files(tmp_path_factory.mktemp("tls"))
+
+
+@asynccontextmanager
+async def pushing(folder: Path, management: int) -> AsyncIterator[App]:
+    """A configured application with its pusher at work."""
+    async with opened(folder) as app:
+        await configure(app, management)
+        async with pusher(app):
+            yield app
+
+
+@asynccontextmanager
+async def pusher(app: App) -> AsyncIterator[None]:
+    made = Pusher(app.store, app.controls, app.bell, app.settings.push, clock=app.clock, random=random.random)
+    tasks = TaskSet()
+    tasks.spawn(made.run(), "pusher")
+    try:
+        yield
+    finally:
+        await tasks.cancel()
+
+
+async def pushed(app: App, server: str = "server") -> Version:
+    version = await app.push(ADMIN, server)
+    return await app.await_push(version.server, version.number, 5.0)
+
+
+async def until(
+    condition: Callable[[Server], object], app: App, server: str = "server", seconds: float = 5.0
+) -> Server:
+    async def seen() -> bool:
+        return bool(condition(await app.server(server)))
+
+    await eventually(seen, seconds)
+    return await app.server(server)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_push_arrives_and_is_seen_at_once(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+    async with server(management, own), pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        assert (await until(lambda found: found.report, app)).state is ServerState.PENDING
+        version = await pushed(app)
+        assert (version.number, version.push, version.reason) == (1, PushState.APPLIED, "")
+        found = await app.server("server")
+        assert found.report is not None
+        assert (found.state, found.report.version, found.desired) == (ServerState.RUNNING, 1, 1)
+        assert await greeting(port)
+
+
+async def test_a_refused_version_leaves_the_old_one(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+    async with server(management, own), pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        await pushed(app)
+        await deploy(app, "poison", free_port())
+        version = await pushed(app)
+        assert version.push is PushState.REJECTED
+        assert [str(problem) for problem in version.problems] == ["listeners.0.nodes.0.host_keys.0: is poison"]
+        found = await app.server("server")
+        assert found.report is not None
+        assert (found.state, found.report.version) == (ServerState.REJECTED, 1)
+        assert await greeting(port)
+        await app.write(ADMIN, [Delete("deployments", "poison")])
+        assert (await pushed(app)).push is PushState.APPLIED
+
+
+async def test_a_restarted_server_gets_its_version_again(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+    async with pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        async with server(management, own):
+            await pushed(app)
+        gone = await until(lambda found: found.state is ServerState.UNREACHABLE, app)
+        assert gone.report is not None, "what was last seen stays"
+        assert "connection refused" in gone.reason
+        async with server(management, own):
+            await until(lambda found: found.state is ServerState.RUNNING and found.report.boot != gone.report.boot, app)  # type: ignore[union-attr]
+            assert await greeting(port)
+            assert len(await app.store.versions.page("server")) == 1
+
+
+async def test_run_states_outlast_the_server(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+
+    async def state_is(state: ListenerState) -> bool:
+        report = (await app.server("server")).report
+        return report is not None and [each.state for each in report.listeners] == [state]
+
+    async with pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        async with server(management, own):
+            await pushed(app)
+            await app.set_run_state(ADMIN, "deployments", "l", RunState.STOPPED)
+            await eventually(lambda: state_is(ListenerState.STOPPED))
+        async with server(management, own):
+            await until(lambda found: found.state is ServerState.RUNNING, app)
+            await eventually(lambda: state_is(ListenerState.STOPPED))
+            await app.set_run_state(ADMIN, "deployments", "l", RunState.STARTED)
+            await eventually(lambda: state_is(ListenerState.RUNNING))
+            assert await greeting(port)
+
+
+async def test_a_silent_server_delays_no_other(tmp_path: Path, own: ServerTls) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    management = free_port()
+    black_hole = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with black_hole, server(management, own), pushing(tmp_path, management) as app:
+        await make(app, "proxy-servers", **server_item("silent", black_hole.sockets[0].getsockname()[1]))
+        await asyncio.sleep(0.1)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        assert (await pushed(app)).push is PushState.APPLIED
+        assert loop.time() - started < app.settings.push.timeout
+
+
+async def test_a_push_for_a_server_that_is_away_waits_for_it(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+    async with pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        version = await app.push(ADMIN, "server", "early")
+        assert (await app.await_push("server", version.number, 0.2)).push is PushState.PENDING
+        async with server(management, own):
+            assert (await app.await_push("server", version.number, 5.0)).push is PushState.APPLIED
+
+
+async def test_disabled_servers_are_left_alone(tmp_path: Path, own: ServerTls) -> None:
+    management = free_port()
+    async with server(management, own), pushing(tmp_path, management) as app:
+        await until(lambda found: found.report, app)
+        await app.write(
+            ADMIN, [Update("proxy-servers", "server", {**server_item("server", management), "enabled": False})]
+        )
+        app.bell.ring()
+        await asyncio.sleep(0.2)
+        before = (await app.server("server")).checked_at
+        await asyncio.sleep(0.2)
+        assert (await app.server("server")).checked_at == before
+        await app.write(ADMIN, [Update("proxy-servers", "server", server_item("server", management))])
+        await until(lambda found: found.checked_at != before, app)
+
+
+async def test_two_managers_do_not_disturb_each_other(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+    async with server(management, own), pushing(tmp_path, management) as one, opened(tmp_path) as other, pusher(other):
+        await deploy(one, "l", port)
+        for number in range(1, 6):
+            version = await pushed(one if number % 2 else other)
+            assert (version.number, version.push) == (number, PushState.APPLIED)
+        assert (await other.server("server")).state is ServerState.RUNNING
+
+
+async def test_each_decision_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log._state, "rank", log.RANK[LogLevel.INFO])
+    management = free_port()
+    async with opened(tmp_path) as app:
+        await configure(app, management)
+        async with pusher(app):
+            await until(lambda found: found.state is ServerState.UNREACHABLE, app)
+            await asyncio.sleep(0.3)
+    assert capsys.readouterr().err.count("does not answer") == 1
