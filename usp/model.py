@@ -15,6 +15,7 @@ Names and rules: product.md, "Configuration items".
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,6 +68,12 @@ def _bind_address(value: str) -> str:
 
 NAME_PATTERN: Final = r"^[a-zA-Z0-9_-]{1,255}$"
 USERNAME_PATTERN: Final = r"^[a-zA-Z0-9_.@-]{1,255}$"
+PASSWORD_HASH_PATTERN: Final = re.compile(
+    r"\$argon2id\$v=19\$m=(\d{1,6}),t=(\d{1,2}),p=(\d{1,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}", re.ASCII
+)
+"""An argon2id hash in PHC string format (RFC 9106; github.com/P-H-C/phc-string-format)."""
+MAX_HASH_COST: Final = (262_144, 16, 16)
+"""The most memory (KiB), passes and lanes that a hash may ask for: servers compute it for strangers."""
 HOST_PATTERN: Final = (
     r"^(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)(?:\.[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*\.?$"
     r"|^[0-9a-fA-F]*:[0-9a-fA-F:.]{1,44}$"
@@ -78,8 +85,15 @@ Host = Annotated[str, Field(pattern=HOST_PATTERN, max_length=253, description="H
 Port = Annotated[int, Field(ge=1, le=65535)]
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
 Cidr = Annotated[str, Field(max_length=64), AfterValidator(_canonical_cidr)]
+Banner = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Pem = Annotated[str, Field(min_length=1, max_length=65536)]
 AlgorithmName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9@.-]{1,64}$")]
+
+
+def is_password_hash(text: str) -> bool:
+    """Whether the text is an argon2id hash that a server would compute."""
+    found = PASSWORD_HASH_PATTERN.fullmatch(text)
+    return found is not None and all(0 < int(n) <= most for n, most in zip(found.groups(), MAX_HASH_COST, strict=True))
 
 
 class Item(Model):
@@ -164,8 +178,11 @@ class Account(Item):
 
     account_repository: Annotated[str, Ref("account-repositories")]
     username: Username = Field(description="What the partner logs in with; unique in its repository")
-    password: Secret | None = Field(default=None, description="Kept as a hash only")
+    password: Secret | None = Field(default=None, description="Kept as an argon2id hash only; a hash is kept as it is")
     public_keys: tuple[Annotated[str, Ref("public-keys")], ...] = Field(default=(), description="Any of them logs in")
+    target_username: Username | None = Field(
+        default=None, description="The user at the target; else the Rule's, or with passthrough the partner's own"
+    )
 
 
 class InboundMethod(StrEnum):
@@ -209,6 +226,9 @@ class Rule(Item):
     inbound_method: InboundMethod = Field(description="What the partner must show")
     inbound_source: InboundSource = Field(description="Who checks it; 'none' leaves it to the target")
     account_repository: Annotated[str, Ref("account-repositories")] | None = None
+    trusted_ca_keys: tuple[Annotated[str, Ref("public-keys")], ...] = Field(
+        default=(), description="An OpenSSH user certificate signed by one of them, for the user name, is a public key"
+    )
     outbound_credentials: OutboundCredentials = Field(description="What is shown to the target")
     username: Username | None = Field(default=None, description="Dedicated credentials: the user at the target")
     password: Secret | None = Field(default=None, description="Dedicated credentials")
@@ -220,6 +240,8 @@ class Rule(Item):
             yield Problem(("inbound_method",), f"{chosen} is not one of the nine valid combinations")
         if (self.account_repository is not None) != (self.inbound_source is InboundSource.ACCOUNT_REPOSITORY):
             yield Problem(("account_repository",), "goes with inbound_source 'account_repository', and only with it")
+        if self.trusted_ca_keys and self.inbound_method is InboundMethod.PASSWORD:
+            yield Problem(("trusted_ca_keys",), "goes with an inbound_method that takes a public key")
         if self.outbound_credentials is OutboundCredentials.DEDICATED:
             if self.username is None:
                 yield Problem(("username",), "dedicated credentials need the user name at the target")
@@ -250,6 +272,7 @@ class InboundNode(Item):
         min_length=1, description="What the partner sees as the server's identity"
     )
     rule: Annotated[str, Ref("rules")]
+    banner: Banner = Field(default="", description="Text that partners are shown before they log in")
     algorithms: Algorithms = Algorithms()
 
 

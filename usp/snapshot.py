@@ -14,6 +14,7 @@ from pydantic import Field
 
 from usp.model import (
     Algorithms,
+    Banner,
     BindAddress,
     Cidr,
     FilterAction,
@@ -48,12 +49,33 @@ class CredentialsSpec(Model):
     private_key: Secret | None = None
 
 
+class AccountSpec(Model):
+    """A partner's login. `password`: argon2id hash; `public_keys`: one OpenSSH line each, any of them logs in."""
+
+    username: Username
+    password: Secret | None = None
+    public_keys: tuple[str, ...] = ()
+    target_username: Username | None = None
+
+
+class RepositorySpec(Model):
+    """An Account Repository with its enabled Accounts, once per snapshot however many Rules use it."""
+
+    id: str
+    name: Name
+    accounts: tuple[AccountSpec, ...] = ()
+
+
 class RuleSpec(Model):
+    """`repository`: id of a RepositorySpec of the same snapshot. `trusted_ca_keys`: one OpenSSH line each."""
+
     id: str
     name: Name
     method: InboundMethod
     source: InboundSource
     outbound: OutboundCredentials
+    repository: str | None = None
+    trusted_ca_keys: tuple[str, ...] = ()
     dedicated: CredentialsSpec | None = None
 
 
@@ -65,6 +87,7 @@ class NodeSpec(Model):
     filter: FilterSpec
     host_keys: tuple[Secret, ...] = Field(min_length=1)
     rule: RuleSpec
+    banner: Banner = ""
     algorithms: Algorithms = Algorithms()
 
 
@@ -134,6 +157,7 @@ class Content(Model):
 
     listeners: tuple[ListenerSpec, ...] = ()
     tunnels: tuple[TunnelSpec, ...] = ()
+    repositories: tuple[RepositorySpec, ...] = ()
 
     def to_wire(self) -> bytes:
         """Canonical JSON with the secrets in clear: for mutual TLS, the worker's memfd and the vault only."""

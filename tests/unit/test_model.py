@@ -15,6 +15,7 @@ from usp.model import (
     Deployment,
     Host,
     InboundMethod,
+    InboundNode,
     InboundSource,
     IpFilter,
     Item,
@@ -27,6 +28,7 @@ from usp.model import (
     Rule,
     TlsCertificate,
     Username,
+    is_password_hash,
 )
 from usp.secret import Secret
 
@@ -173,6 +175,7 @@ def test_nine_rule_combinations_are_valid(
         ({"password": None, "private_key": "k"}, []),
         ({"outbound_credentials": OutboundCredentials.PASSTHROUGH}, ["username", "password"]),
         ({"inbound_source": InboundSource.LDAP}, ["account_repository"]),
+        ({"trusted_ca_keys": ("ca",)}, ["trusted_ca_keys"]),
     ],
 )
 def test_what_goes_with_a_rule(changes: dict[str, Any], wrong: list[str]) -> None:
@@ -215,3 +218,32 @@ def test_secrets_stay_hidden_and_addresses_have_defaults() -> None:
     assert "hunter2" not in repr(TlsCertificate(name="c", certificate="x", private_key=Secret("hunter2")))
     server = ProxyServer(name="s", host="h", ca_certificate="a", tls_certificate="t")
     assert server.port == 8444
+
+
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        (HASH, True),
+        (HASH.replace("19456", "262144"), True),
+        (HASH.replace("19456", "262145"), False),
+        (HASH.replace("t=2", "t=17"), False),
+        (HASH.replace("p=1", "p=0"), False),
+        (HASH.replace("argon2id", "argon2i"), False),
+        (HASH.replace("v=19", "v=16"), False),
+        (HASH + "\n", False),
+        (HASH[:-10], False),
+        ("correct horse", False),
+    ],
+)
+def test_what_is_a_hash_that_a_server_would_compute(text: str, accepted: bool) -> None:
+    assert is_password_hash(text) is accepted
+
+
+def test_a_banner_is_plain_text() -> None:
+    node = InboundNode(name="n", ip_filter="f", host_keys=("k",), rule="r", banner="Hello,\n\tπάρτνερ")
+    assert node.banner
+    with pytest.raises(ValidationError):
+        InboundNode(name="n", ip_filter="f", host_keys=("k",), rule="r", banner="\x1b[31m")

@@ -12,16 +12,18 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from usp.errors import UspError
+from usp.errors import Problem, UspError
 from usp.manager import keys
 from usp.manager.bell import Bell
-from usp.manager.catalog import Catalog, Change, Create, Delete, Delta, apply, changes_of
+from usp.manager.catalog import Catalog, Change, Create, Delete, Delta, Update, apply, changes_of
 from usp.manager.compile import compile as compiled
 from usp.manager.control import Controls, Endpoint
+from usp.manager.kinds import item_of
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server, Version
-from usp.manager.users import Actor, Administrators, Passwords
-from usp.model import Account, Deployment, ProxyServer, Record, Tunnel
+from usp.manager.users import Actor, Administrators
+from usp.model import Account, Deployment, ProxyServer, Record, Tunnel, is_password_hash
+from usp.passwords import MAX_LENGTH, Passwords
 from usp.secret import REDACTED
 from usp.settings import ManagerSettings
 from usp.status import PushState, SessionStatus
@@ -98,8 +100,22 @@ class App:
             fields = await asyncio.to_thread(keys.expand_generate, change.kind, fields)
         password = fields.get("password")
         if change.kind == Account.kind and isinstance(password, str) and password not in ("", REDACTED):
-            fields = {**fields, "password": await self.administrators.passwords.hash(password)}
+            fields = {**fields, "password": await self._kept(change, password)}
         return replace(change, fields=fields)
+
+    async def _kept(self, change: Create | Update, password: str) -> str:
+        """An Account's password as it is kept: hashed; a hash as it is; one that did not change as it was."""
+        if is_password_hash(password):
+            return password
+        if password.startswith("$argon2") or len(password) > MAX_LENGTH:
+            msg = f"must be a password of at most {MAX_LENGTH} characters, or an argon2id hash of moderate cost"
+            raise UspError("item.invalid", problems=[Problem((*change.loc, "password"), msg)])
+        if isinstance(change, Update):
+            record = (await self.store.items.read()).find(change.kind, change.key)
+            stored = item_of(Account, record).password if record else None
+            if stored and await self.administrators.passwords.verify(stored.reveal(), password):
+                return stored.reveal()
+        return await self.administrators.passwords.hash(password)
 
     # --- servers ---
 

@@ -1,13 +1,14 @@
 """Compile: from the catalog to what one server needs, everything resolved.
 
-Disabled items: a Deployment, Tunnel or Proxy Client and a node or key among several is left out; anything that what
-remains cannot do without (a Rule, an IP Filter, the only host key, the tunnel of a path) is a problem, because leaving
-it out would serve partners otherwise than it was meant. The same catalog always compiles to the same digest.
+Disabled items: a Deployment, Tunnel, Proxy Client or Account, a key of an Account, and a node or key among several is
+left out; anything that what remains cannot do without (a Rule, an IP Filter, the only host key, the tunnel of a path)
+is a problem, because leaving it out would serve partners otherwise than it was meant. The same catalog always compiles
+to the same digest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,6 +16,9 @@ from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog
 from usp.manager.kinds import item_of
 from usp.model import (
+    RULE_COMBINATIONS,
+    Account,
+    AccountRepository,
     Deployment,
     InboundMethod,
     InboundNode,
@@ -33,8 +37,10 @@ from usp.model import (
     Route,
     Rule,
     Tunnel,
+    is_password_hash,
 )
 from usp.snapshot import (
+    AccountSpec,
     ClientSpec,
     Content,
     CredentialsSpec,
@@ -43,6 +49,7 @@ from usp.snapshot import (
     ListenerSpec,
     NodeSpec,
     PathSpec,
+    RepositorySpec,
     RuleSpec,
     TargetSpec,
     TunnelSpec,
@@ -61,7 +68,7 @@ class Abilities:
 
 AVAILABLE: Final = Abilities(
     listeners=frozenset({ListenerType.SFTP}),
-    rules=frozenset({(InboundMethod.PASSWORD, InboundSource.NONE, OutboundCredentials.PASSTHROUGH)}),
+    rules=frozenset(each for each in RULE_COMBINATIONS if each[1] is not InboundSource.LDAP),
 )
 
 Kind = TypeVar("Kind", bound=Item)
@@ -87,6 +94,7 @@ class _Compiler:
         self.catalog = catalog
         self.abilities = abilities
         self.problems: list[Problem] = []
+        self.repositories: dict[str, RepositorySpec] = {}
 
     def content(self, server: Record) -> Content:
         if not server.item.enabled:
@@ -106,7 +114,8 @@ class _Compiler:
                     tunnels.append(self._tunnel(record))
                 except _UnusableError:
                     continue
-        return Content(listeners=tuple(listeners), tunnels=tuple(tunnels))
+        repositories = sorted(self.repositories.values(), key=lambda repository: repository.name)
+        return Content(listeners=tuple(listeners), tunnels=tuple(tunnels), repositories=tuple(repositories))
 
     # Listeners
 
@@ -155,6 +164,7 @@ class _Compiler:
             filter=self._filter(record, node.ip_filter),
             host_keys=tuple(key.private_key for _, key in keys),
             rule=self._rule(*self._need(record, "rule", Rule, node.rule)),
+            banner=node.banner,
             algorithms=node.algorithms,
         )
 
@@ -165,6 +175,8 @@ class _Compiler:
     def _rule(self, record: Record, rule: Rule) -> RuleSpec:
         combination = (rule.inbound_method, rule.inbound_source, rule.outbound_credentials)
         if combination not in self.abilities.rules:
+            if rule.inbound_source is InboundSource.LDAP:
+                raise self._note(record, "inbound_source", "LDAP is not available yet")
             raise self._note(record, "inbound_method", f"{' / '.join(combination)} is not available yet")
         return RuleSpec(
             id=record.id,
@@ -172,8 +184,41 @@ class _Compiler:
             method=rule.inbound_method,
             source=rule.inbound_source,
             outbound=rule.outbound_credentials,
+            repository=self._repository(record, rule),
+            trusted_ca_keys=self._lines(self._some(record, "trusted_ca_keys", PublicKey, rule.trusted_ca_keys))
+            if rule.trusted_ca_keys
+            else (),
             dedicated=self._dedicated(record, rule),
         )
+
+    def _repository(self, record: Record, rule: Rule) -> str | None:
+        """The id of the repository's spec, which is made once."""
+        if rule.account_repository is None:
+            return None
+        holder, repository = self._need(record, "account_repository", AccountRepository, rule.account_repository)
+        if holder.id not in self.repositories:
+            accounts = tuple(self._accounts(holder.id))
+            self.repositories[holder.id] = RepositorySpec(id=holder.id, name=repository.name, accounts=accounts)
+        return holder.id
+
+    def _accounts(self, repository: str) -> Iterator[AccountSpec]:
+        for record in self.catalog.of_kind(Account.kind):
+            account = item_of(Account, record)
+            if account.account_repository != repository or not account.enabled:
+                continue
+            if account.password is not None and not is_password_hash(account.password.reveal()):
+                self._note(record, "password", "is not kept as a hash: give it again")
+                continue
+            keys = [self.catalog.records[id] for id in account.public_keys]
+            yield AccountSpec(
+                username=account.username,
+                password=account.password,
+                public_keys=self._lines((key, item_of(PublicKey, key)) for key in keys if key.item.enabled),
+                target_username=account.target_username,
+            )
+
+    def _lines(self, found: Iterable[tuple[Record, PublicKey]]) -> tuple[str, ...]:
+        return tuple(key.public_key.strip() for _, key in found)
 
     def _dedicated(self, record: Record, rule: Rule) -> CredentialsSpec | None:
         if rule.outbound_credentials is not OutboundCredentials.DEDICATED:
@@ -191,9 +236,7 @@ class _Compiler:
             name=node.name,
             host=node.host,
             port=node.port,
-            host_keys=tuple(
-                key.public_key.strip() for _, key in self._some(holder, "host_keys", PublicKey, node.host_keys)
-            ),
+            host_keys=self._lines(self._some(holder, "host_keys", PublicKey, node.host_keys)),
             algorithms=node.algorithms,
         )
 

@@ -1,36 +1,29 @@
 """Administrators: passwords, logins, API tokens. (Partners' logins are Accounts, and have nothing to do with these.)
 
 A bearer token is 256 random bits; the store keeps only its SHA-256. `ust_` begins a login's, `usp_` an API token's, so
-that a leaked one is recognised. Password hashing (argon2id, RFC 9106) takes tens of milliseconds and runs in a bounded
-pool of threads; an unknown user costs the same as a wrong password.
+that a leaked one is recognised. Passwords: `usp.passwords`; an unknown user costs the same as a wrong password.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 from uuid import uuid4
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from usp.errors import Problem, UspError
 from usp.manager.store.rows import Event, Login, Role, Token, User
 from usp.manager.store.store import Store
+from usp.passwords import Passwords
 from usp.settings import LoginSettings
 
 LOGIN_PREFIX: Final = "ust_"
 TOKEN_PREFIX: Final = "usp_"  # noqa: S105  (a prefix)
 MIN_PASSWORD: Final = 12
 MAX_PASSWORD: Final = 1024
-T = TypeVar("T")
 TOUCH: Final = timedelta(seconds=60)
 """How exactly `used_at` is kept: a write for every request would be too much."""
 
@@ -49,35 +42,6 @@ class Actor:
         """UspError auth.forbidden unless the role suffices."""
         if role is Role.ADMIN and self.role is not Role.ADMIN:
             raise UspError("auth.forbidden", f"{self.name} may read but not change this")
-
-
-class Passwords:
-    """argon2id in a pool of two threads, so that a storm of logins neither blocks the loop nor eats all memory."""
-
-    def __init__(self, hasher: PasswordHasher | None = None) -> None:
-        self._hasher = hasher or PasswordHasher()
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="argon2")
-        self._dummy = self._hasher.hash(secrets.token_hex())
-
-    async def hash(self, password: str) -> str:
-        return await self._run(partial(self._hasher.hash, password))
-
-    async def verify(self, stored: str | None, password: str) -> bool:
-        """`stored` None (no such user, or none that logs in with a password) takes as long and is never right."""
-        right = await self._run(partial(self._matches, stored or self._dummy, password[:MAX_PASSWORD]))
-        return right and stored is not None
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _matches(self, stored: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(stored, password)
-        except (VerifyMismatchError, InvalidHashError):
-            return False
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 def digest(token: str) -> str:

@@ -18,7 +18,8 @@ from usp.manager.catalog import Create
 from usp.manager.store import Store
 from usp.manager.store.rows import Role
 from usp.manager.store.upgrade import upgrade
-from usp.manager.users import Actor, Passwords
+from usp.manager.users import Actor
+from usp.passwords import Passwords
 from usp.secret import Secret
 from usp.settings import EncryptionSettings, LoginSettings, ManagerSettings, ManagerTls, ManagerWeb, PushSettings
 from usp.ssh import keys

@@ -11,9 +11,10 @@ from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog, Create
 from usp.manager.compile import AVAILABLE, Abilities
 from usp.manager.compile import compile as compiled
-from usp.model import RULE_COMBINATIONS, FilterAction, ListenerType, Startup
+from usp.model import RULE_COMBINATIONS, FilterAction, InboundSource, ListenerType, Startup
 from usp.secret import Secret
 from usp.snapshot import (
+    AccountSpec,
     ClientSpec,
     Content,
     CredentialsSpec,
@@ -24,6 +25,7 @@ from usp.snapshot import (
 
 CATALOG = sample()
 EVERYTHING = Abilities(frozenset(ListenerType), RULE_COMBINATIONS)
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
 EVERYONE = FilterSpec(block=("192.0.2.0/24",), default=FilterAction.ALLOW)
 
 
@@ -138,17 +140,25 @@ def with_tcp() -> Catalog:
 
 
 def with_rule(rule: str) -> Catalog:
-    return changed(CATALOG, edit(CATALOG, "inbound-nodes", "low", rule=rule))
+    hashed = edit(CATALOG, "accounts", "acme", password=HASH)
+    return changed(CATALOG, hashed, edit(CATALOG, "inbound-nodes", "low", rule=rule))
 
 
 def test_what_servers_cannot_do_yet_is_refused() -> None:
     assert problems(with_tcp()) == [Problem(("listeners", "tcp", "type"), "type 'tcp' is not available yet")]
-    msg = "password_or_public_key / account_repository / dedicated is not available yet"
-    assert problems(with_rule("dedicated")) == [Problem(("rules", "dedicated", "inbound_method"), msg)]
+    ldap = edit(CATALOG, "rules", "passthrough", inbound_source="ldap")
+    assert problems(changed(CATALOG, ldap)) == [
+        Problem(("rules", "passthrough", "inbound_source"), "LDAP is not available yet")
+    ]
+    msg = "password / none / passthrough is not available yet"
+    few = Abilities(frozenset(ListenerType), frozenset())
+    assert problems(CATALOG, abilities=few) == [Problem(("rules", "passthrough", "inbound_method"), msg)]
 
 
 def test_one_problem_is_told_once() -> None:
-    both = changed(CATALOG, *[edit(CATALOG, "inbound-nodes", name, rule="dedicated") for name in ("low", "high")])
+    both = changed(
+        CATALOG, *[edit(CATALOG, "inbound-nodes", name, rule="dedicated") for name in ("low", "high")]
+    )  # unhashed
     second = {"name": "second", "port": 1, "route": "route", "default_outbound_node": "target"}
     deployment = {"name": "second", "listener": "second", "proxy_server": "dmz"}
     catalog = changed(both, Create("listeners", second), Create("deployments", deployment))
@@ -170,3 +180,56 @@ def test_dedicated_credentials() -> None:
     assert dedicated(catalog) == CredentialsSpec(username="gateway", password=password, private_key=key)
     catalog = changed(catalog, edit(catalog, "rules", "dedicated", private_key=None))
     assert dedicated(catalog) == CredentialsSpec(username="gateway", password=password)
+
+
+# Accounts
+
+
+def test_an_account_repository_travels_once_however_many_rules_use_it() -> None:
+    catalog = with_rule("dedicated")
+    catalog = changed(catalog, edit(catalog, "inbound-nodes", "high", rule="dedicated"))
+    content = compiled(catalog, "dmz")
+    (repository,) = content.repositories
+    assert [node.rule.repository for node in content.listeners[0].nodes] == [repository.id] * 2
+    assert (repository.name, repository.accounts) == (
+        "partners",
+        (AccountSpec(username="acme@example.org", password=Secret(HASH), public_keys=("ssh-ed25519 client",)),),
+    )
+    assert compiled(CATALOG, "dmz").repositories == ()
+
+
+def test_accounts_and_keys_that_are_disabled_are_left_out() -> None:
+    other = {"name": "p2", "account_repository": "elsewhere", "username": "p2", "password": HASH}
+    catalog = changed(
+        with_rule("dedicated"), Create("account-repositories", {"name": "elsewhere"}), Create("accounts", other)
+    )
+    without = changed(catalog, edit(catalog, "deployments", "sftp-dmz", tunnel=None, proxy_client=None))
+    without = disabled("proxy-clients", "lan", catalog=without)
+    (repository,) = compiled(disabled("public-keys", "client-key", catalog=without), "dmz").repositories
+    assert [account.public_keys for account in repository.accounts] == [()]
+    assert compiled(disabled("accounts", "acme", catalog=catalog), "dmz").repositories[0].accounts == ()
+    (found,) = problems(disabled("account-repositories", "partners", catalog=catalog))
+    assert found.loc == ("rules", "dedicated", "account_repository")
+
+
+def test_a_password_in_clear_does_not_travel() -> None:
+    catalog = with_rule("dedicated")
+    catalog = changed(catalog, edit(catalog, "accounts", "acme", password="SECRET-clear"))
+    assert problems(catalog) == [Problem(("accounts", "acme", "password"), "is not kept as a hash: give it again")]
+
+
+def test_trusted_cas_and_banners() -> None:
+    catalog = with_rule("dedicated")
+    catalog = changed(
+        catalog,
+        edit(catalog, "rules", "dedicated", trusted_ca_keys=["target-key"]),
+        edit(catalog, "inbound-nodes", "low", banner="Hello"),
+    )
+    _, low = compiled(catalog, "dmz").listeners[0].nodes
+    assert (low.banner, low.rule.trusted_ca_keys) == ("Hello", ("ssh-ed25519 target",))
+    (found, *_) = problems(disabled("public-keys", "target-key", catalog=catalog))
+    assert found == Problem(("rules", "dedicated", "trusted_ca_keys"), "all of them are disabled")
+
+
+def test_everything_but_ldap_is_available() -> None:
+    assert AVAILABLE.rules == {each for each in RULE_COMBINATIONS if each[1] is not InboundSource.LDAP}
