@@ -197,6 +197,13 @@ async def test_a_disabled_user_is_nobody(app: App, people: Administrators) -> No
         await people.login("admin", PASSWORD, "")
 
 
+async def test_a_token_of_a_user_who_was_demoted(app: App, people: Administrators) -> None:
+    admin = await people.find("admin")
+    _, token = await people.add_token("t", admin, author="test")
+    await app.store.users.update(replace(admin, role=Role.READ_ONLY))
+    assert (await people.authenticate(token, "")).role is Role.READ_ONLY
+
+
 @pytest.mark.parametrize("bearer", ["", "x", "usp_x", "ust_x", "usp_" + "x" * 10_000, "ust_\udcff"[:4]])
 async def test_what_is_no_token(people: Administrators, bearer: str) -> None:
     with pytest.raises(UspError):

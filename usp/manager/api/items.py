@@ -48,7 +48,7 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
+        return orjson.dumps(content, option=orjson.OPT_UTC_Z)  # as pydantic writes times
 
 
 def document(record: Record) -> dict[str, Any]:

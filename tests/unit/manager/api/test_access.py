@@ -26,6 +26,12 @@ async def test_login_and_logout(admin: Api, nobody: Api, clock: Clock) -> None:
     refused(await carol("GET", "/users"), 401, "auth.invalid")
 
 
+async def test_a_name_that_is_no_text(nobody: Api) -> None:
+    body = b'{"username": "\\ud800", "password": "x"}'
+    response = await nobody("POST", "/login", content=body, headers={"Content-Type": "application/json"})
+    assert [loc for loc, _ in refused(response, 422, "request.invalid")] == [("username",)]
+
+
 async def test_logging_out_with_an_api_token_keeps_it(admin: Api) -> None:
     assert (await admin("POST", "/logout")).status_code == 204
     assert (await admin("GET", "/users")).status_code == 200

@@ -13,7 +13,7 @@ from usp.errors import UspError
 from usp.manager.api.items import ENVELOPE, expected_revision, request_schemas
 from usp.manager.app import App
 from usp.manager.kinds import secrets
-from usp.model import KINDS
+from usp.model import KINDS, Account
 
 PROBE = "/items/ip-filters"
 RULE = dict(documents())["rules"]
@@ -25,7 +25,7 @@ async def test_the_life_of_an_item(admin: Api) -> None:
     made = response.json()
     assert response.headers["location"] == f"/api/v1/items/ip-filters/{made['id']}"
     assert response.headers["etag"] == f'"{made["revision"]}"'
-    assert made["kind"] == "ip-filters"
+    assert (made["kind"], made["created_at"]) == ("ip-filters", "2026-01-01T12:00:00Z")
     assert (made["block"], made["allow"], made["default"]) == ([], ["192.0.2.0/24"], "allow")
     for key in (made["id"], "office"):
         response = await admin("GET", f"{PROBE}/{key}")
@@ -96,6 +96,26 @@ async def test_only_known_keys_are_generated(admin: Api, wanted: Any) -> None:
     answer = await admin("POST", "/items/private-keys", {"name": "n", "generate": wanted})
     ((loc, _),) = refused(answer, 422, "item.invalid")
     assert loc == ("generate",)
+
+
+async def test_passwords_of_accounts_are_hashed(app: App, admin: Api) -> None:
+    await admin.make("account-repositories", name="r")
+    fields = {"name": "a", "account_repository": "r", "username": "u", "password": "hush-hush"}
+    made = await admin.make("accounts", **fields)
+    assert made["password"] is None
+
+    async def kept() -> str:
+        account = (await app.catalog()).get("accounts", "a").item
+        assert isinstance(account, Account)
+        assert account.password
+        return account.password.reveal()
+
+    hashed = await kept()
+    assert hashed.startswith("$argon2")
+    assert (await admin("PUT", "/items/accounts/a", made)).status_code == 200
+    assert await kept() == hashed
+    assert (await admin("PUT", "/items/accounts/a", fields)).status_code == 200
+    assert (await kept()).startswith("$argon2")
 
 
 async def test_stale_writes(admin: Api) -> None:

@@ -1,0 +1,212 @@
+"""The use cases, over the real store and a real management port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.unit.manager.servers import files, server
+from tests.unit.manager.site import ADMIN, PRIVATE, READER, configure, deploy, make, opened, server_item
+from tests.unit.server.support import connected, free_port, hear
+from usp.errors import Problem, UspError
+from usp.manager.app import POLL_SECONDS, App
+from usp.manager.catalog import Catalog, Change, Create, Delete, Delta, Update
+from usp.manager.control import Endpoint
+from usp.manager.kinds import item_of
+from usp.manager.store.rows import RunState
+from usp.model import Account
+from usp.status import PushState
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    async with opened(tmp_path) as made:
+        yield made
+
+
+def filters(*names: str) -> list[Change]:
+    return [Create("ip-filters", {"name": name}, (place,)) for place, name in enumerate(names)]
+
+
+async def actions(app: App, prefix: str = "") -> list[tuple[str, str]]:
+    return [(event.action, event.target) for event in await app.store.events.page(action=prefix)][::-1]
+
+
+async def test_writes_are_all_or_nothing_and_leave_events(app: App) -> None:
+    with pytest.raises(UspError) as caught:
+        await app.write(ADMIN, [*filters("a", "b"), Delete("rules", "nobody", loc=(2,))])
+    assert caught.value.code == "item.not_found"
+    assert (await app.catalog()).of_kind("ip-filters") == ()
+    assert await actions(app) == []
+    await app.write(ADMIN, filters("a", "b"))
+    await app.write(ADMIN, [Update("ip-filters", "a", {"name": "c"}), Delete("ip-filters", "b")])
+    assert sorted(await actions(app)) == [
+        ("item.create", "ip-filters/a"),
+        ("item.create", "ip-filters/b"),
+        ("item.delete", "ip-filters/b"),
+        ("item.update", "ip-filters/c"),
+    ]
+
+
+async def test_writing_what_is_there_already_is_no_event(app: App) -> None:
+    await make(app, "ip-filters", "a")
+    revision = (await app.catalog()).revision
+    assert not await app.write(ADMIN, [Update("ip-filters", "a", {"name": "a"})])
+    assert (await app.catalog()).revision == revision
+    assert len(await actions(app)) == 1
+
+
+async def test_writers_at_the_same_moment_all_win(app: App) -> None:
+    names = [f"f{number}" for number in range(8)]
+    await asyncio.gather(*(app.write(ADMIN, filters(name)) for name in names))
+    catalog = await app.catalog()
+    assert [record.item.name for record in catalog.of_kind("ip-filters")] == names
+    assert len({record.revision for record in catalog.records.values()}) == 8
+
+
+async def test_who_always_loses_is_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lost(delta: Delta, *, author: str, at: datetime) -> Catalog:
+        raise UspError("catalog.conflict")
+
+    monkeypatch.setattr(app.store.items, "write", lost)
+    with pytest.raises(UspError) as caught:
+        await app.write(ADMIN, filters("a"))
+    assert caught.value.code == "catalog.conflict"
+
+
+async def test_a_database_that_fails_is_not_asked_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def away(delta: Delta, *, author: str, at: datetime) -> Catalog:
+        nonlocal asked
+        asked += 1
+        raise UspError("database.unavailable")
+
+    monkeypatch.setattr(app.store.items, "write", away)
+    with pytest.raises(UspError) as caught:
+        await app.write(ADMIN, filters("a"))
+    assert (caught.value.code, asked) == ("database.unavailable", 1)
+
+
+async def test_passwords_of_accounts_are_kept_as_hashes(app: App) -> None:
+    await make(app, "account-repositories", "r")
+    await make(app, "accounts", "a", account_repository="r", username="u", password="hush-hush")
+
+    async def kept() -> str:
+        password = item_of(Account, (await app.catalog()).get("accounts", "a")).password
+        assert password
+        return password.reveal()
+
+    hashed = await kept()
+    assert hashed.startswith("$argon2id$")
+    fields = {"name": "a", "account_repository": "r", "username": "v"}
+    for same in ({}, {"password": None}, {"password": "***"}):
+        await app.write(ADMIN, [Update("accounts", "a", {**fields, **same})])
+        assert await kept() == hashed
+    await app.write(ADMIN, [Update("accounts", "a", {**fields, "password": "other"})])
+    assert await kept() != hashed
+
+
+async def test_readers_change_nothing(app: App) -> None:
+    await configure(app)
+    await deploy(app, "l", 2222)
+    before = await actions(app)
+    for asked in (
+        app.write(READER, filters("a")),
+        app.push(READER, "server"),
+        app.set_run_state(READER, "deployments", "l", RunState.STOPPED),
+        app.kill_session(READER, "x"),
+    ):
+        with pytest.raises(UspError) as caught:
+            await asked
+        assert caught.value.code == "auth.forbidden"
+    assert await actions(app) == before
+
+
+async def test_a_push_is_the_next_version_and_rings(app: App) -> None:
+    await configure(app)
+    await deploy(app, "l", 2222)
+    bell = asyncio.gather(app.bell.wait(5))
+    await asyncio.sleep(0)
+    version = await app.push(ADMIN, "server", "first")
+    assert all(await bell)
+    assert (version.number, version.author, version.comment, version.push) == (1, "admin", "first", PushState.PENDING)
+    assert (await app.push(ADMIN, (await app.server_record("server")).id)).number == 2
+    assert [server.desired for server in await app.servers()] == [2]
+    assert await actions(app, "push") == [("push", "server")] * 2
+    pushable = await app.store.versions.open("server", 1)
+    assert pushable.snapshot.content.listeners[0].nodes[0].host_keys[0] == PRIVATE
+    with pytest.raises(UspError, match="no Proxy Server 'nobody'"):
+        await app.push(ADMIN, "nobody")
+
+
+async def test_awaiting_a_push(app: App) -> None:
+    await configure(app)
+    await deploy(app, "l", 2222)
+    version = await app.push(ADMIN, "server")
+    assert (await app.await_push("server", 1, 0)).push is PushState.PENDING
+    problems: Sequence[Problem] = [Problem(("listeners", 0), "no")]
+
+    async def settle() -> None:
+        for push in (PushState.PUSHING, PushState.UNREACHABLE, PushState.REJECTED):
+            await asyncio.sleep(POLL_SECONDS)
+            await app.store.versions.pushed("server", 1, push, at=app.clock(), reason="why", problems=problems)
+
+    found, _ = await asyncio.gather(app.await_push("server", version.number, 5), settle())
+    assert (found.push, found.reason, list(found.problems)) == (PushState.REJECTED, "why", problems)
+    with pytest.raises(UspError):
+        await app.await_push("server", 99, 5)
+
+
+async def test_run_states(app: App) -> None:
+    await configure(app)
+    await deploy(app, "l", 2222)
+    key = (await app.catalog()).get("deployments", "l").id
+    bell = asyncio.gather(app.bell.wait(5))
+    await asyncio.sleep(0)
+    await app.set_run_state(ADMIN, "deployments", key, RunState.STOPPED)
+    assert all(await bell)
+    assert await app.store.servers.run_states() == {key: RunState.STOPPED}
+    assert (await actions(app, "run.")) == [("run.stopped", "deployments/l")]
+    with pytest.raises(UspError, match="no Tunnel 'l'"):
+        await app.set_run_state(ADMIN, "tunnels", "l", RunState.STARTED)
+
+
+async def test_servers_are_those_that_are_configured(app: App) -> None:
+    assert await app.servers() == []
+    await configure(app)
+    await make(app, "proxy-servers", "away", **{k: v for k, v in server_item("away", 1).items() if k != "name"})
+    assert [server.name for server in await app.servers()] == ["away", "server"]
+    assert (await app.server("away")).desired == 0
+    with pytest.raises(UspError):
+        await app.server("nobody")
+
+
+async def test_sessions_of_a_real_server(app: App, tmp_path: Path) -> None:
+    management, partners = free_port(), free_port()
+    await configure(app, management)
+    await deploy(app, "l", partners)
+    await make(app, "proxy-servers", "away", **{k: v for k, v in server_item("away", 1).items() if k != "name"})
+    disabled = {**server_item("off", 1), "enabled": False}
+    await app.write(ADMIN, [Create("proxy-servers", disabled)])
+    await app.push(ADMIN, "server")
+    async with server(management, files(tmp_path / "tls")):
+        catalog = await app.catalog()
+        endpoint = Endpoint.of(catalog, catalog.get("proxy-servers", "server"))
+        ack = await app.controls.put(endpoint, (await app.store.versions.open("server", 1)).snapshot)
+        assert ack.version == 1, ack
+        async with connected(partners) as (reader, _):
+            assert await hear(reader)
+            (live,), missing = await app.sessions()
+            assert live.server == "server"
+            assert missing.keys() == {"away"}
+            assert missing["away"]
+            with pytest.raises(UspError, match="no session 'nobody'"):
+                await app.kill_session(ADMIN, "nobody")
+            await app.kill_session(ADMIN, live.session.id)
+            assert await reader.read() == b""
+        assert await actions(app, "session.") == [("session.kill", live.session.id)]
