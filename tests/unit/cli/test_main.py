@@ -57,7 +57,8 @@ def test_status(site: StandIn) -> None:
     result = usp(site, "status")
     assert result.exit_code == 0
     _, _, first, second = lines(result)
-    assert first == ["s1", "rejected", "3", "(wanted:", "4)", "0", "s", "7", "port", "22", "is", "in", "use"]
+    assert first[:5] == ["s1", "rejected", "3", "(wanted:", "4)"]
+    assert first[6:] == ["s", "7", "port", "22", "is", "in", "use"]  # after the seconds since this file was loaded
     assert second == ["s2", "unknown", "0", "never", "-", "-"]
     assert json.loads(usp(site, "status", "--json").stdout)["items"][0] == SERVER
 

@@ -16,7 +16,8 @@ from tests.unit.manager.site import PASSWORD, Clock, opened
 from usp.errors import UspError
 from usp.manager.app import App
 from usp.manager.store.rows import Role
-from usp.manager.users import LOGIN_PREFIX, MAX_PASSWORD, TOKEN_PREFIX, Actor, Administrators, Passwords
+from usp.manager.users import LOGIN_PREFIX, MAX_PASSWORD, TOKEN_PREFIX, Actor, Administrators
+from usp.passwords import Passwords
 
 
 @pytest.fixture
