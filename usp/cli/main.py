@@ -6,9 +6,11 @@ needed, so that `usp` starts at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -28,25 +30,33 @@ Make = Callable[[], Client]
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--url", envvar="USP_URL", show_envvar=True, help="The manager, such as https://manager.example:8443.")
-@click.option(
-    "--token", envvar="USP_TOKEN", show_envvar=True, help="An API token. Prefer the variable: ps shows flags."
-)
+@click.option("--token-file", metavar="FILE", help="Holds an API token; else USP_TOKEN does. (ps would show a flag.)")
 @click.option(
     "--ca", envvar="USP_CA", show_envvar=True, metavar="FILE", help="The CA to trust, PEM; else this machine's."
 )
 @click.version_option(__version__, prog_name="usp")
 @click.pass_context
-def main(context: click.Context, url: str | None, token: str | None, ca: str | None) -> None:
+def main(context: click.Context, url: str | None, token_file: str | None, ca: str | None) -> None:
     """Administer USP over the REST API of one of its managers."""
 
     def client() -> Client:
         if not url:
             raise click.UsageError("which manager? Give --url or set USP_URL.")
+        token = _token(token_file) if token_file else os.environ.get("USP_TOKEN")
         if not token:
             raise click.UsageError("who are you? Set USP_TOKEN (`usp-manager token add NAME` makes one).")
         return Client(url, token, ca)
 
     context.obj = client
+
+
+def _token(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise click.UsageError(f"the token file '{path}' cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError(f"the token file '{path}' holds no token") from None
 
 
 def command(function: Callable[..., None]) -> click.Command:

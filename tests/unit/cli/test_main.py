@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -149,3 +150,16 @@ def test_it_starts_at_once() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_token_comes_from_a_file_or_the_environment_never_as_a_flag(site: StandIn, tmp_path: Path) -> None:
+    site.answers["GET /servers"] = (200, {"items": []})
+    file = tmp_path / "token"
+    file.write_text(site.env()["USP_TOKEN"] + "\n")
+    assert usp(site, "--token-file", str(file), "status", USP_TOKEN="").exit_code == 0
+    assert usp(site, "--token", "x", "status").exit_code == 2
+    file.write_bytes(b"\xff")
+    for wrong in (file, tmp_path, tmp_path / "none"):
+        result = usp(site, "--token-file", str(wrong), "status")
+        assert result.exit_code == 2
+        assert "token file" in result.stderr
