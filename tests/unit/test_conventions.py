@@ -21,7 +21,6 @@ NOT_MIRRORED = (
     "usp/manager/store/",  # tests/contract: one suite on every engine
 )
 AWAITED = (  # still without their test file; take out what has one
-    "usp/manager/main.py",
     "usp/server/main.py",
 )
 TESTS_OF_THE_WHOLE = ("tests/unit/test_conventions.py",)
