@@ -52,12 +52,13 @@ class Suite:
             "-o", "StrictHostKeyChecking=yes",
             "-o", "PreferredAuthentications=password",
             "-o", "NumberOfPasswordPrompts=1",
+            "-o", "BatchMode=no",  # sftp's -b would switch passwords off
         ]  # fmt: skip
 
     def sftp_argv(self, *options: str, port: int | None = None) -> list[str]:
         partner = self.ready["partner"]
         return [
-            "sshpass", "-e", "sftp", "-q", *self.ssh_options(), *options, "-b", "-",
+            "sshpass", "-e", "sftp", *self.ssh_options(), *options, "-b", "-",
             "-P", str(port or partner["port"]), f"{partner['username']}@{partner['host']}",
         ]  # fmt: skip
 

@@ -24,7 +24,7 @@ def test_the_files_story_is_in_the_audit_log(suite: Suite, tmp_path: Path) -> No
     mine = [entry for entry in suite.audit() if entry.get("session") == session]
     closed = next(entry for entry in mine if entry["event"] == "file.closed")
     assert (closed["bytes_written"], closed["username"]) == (12345, "partner")
-    assert any(entry["event"] == "file.removed" and entry["path"].endswith("story") for entry in mine)
+    assert any(entry["event"] == "file.remove" and entry["path"].endswith("story") for entry in mine)
     ends = [entry for entry in mine if entry["event"] == "session.ended"]
     assert [entry["outcome"] for entry in ends] == ["completed"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ class Layout:
         return self.root / "target"
 
     def make(self) -> None:
+        shutil.rmtree(self.root / "manager", ignore_errors=True)  # the database of an earlier demo has other keys
         for directory in (self.etc, self.log, self.files, self.root / "manager"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 

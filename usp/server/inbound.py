@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import asyncssh
+from asyncssh.constants import MSG_CHANNEL_EOF
 from asyncssh.packet import SSHPacket
 
 from usp.server.auth import Method
@@ -111,6 +112,13 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
         finally:
             if self._session is not None:  # else the channel is closed by now
                 self._report_response(granted)
+
+    def _process_eof(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        """A second EOF means nothing new: clients on Go's x/crypto/ssh (rclone) send one for each thing they close."""
+        if self._recv_state not in ("eof_pending", "eof"):
+            super()._process_eof(pkttype, pktid, packet)
+
+    _packet_handlers: ClassVar = {**asyncssh.SSHServerChannel._packet_handlers, MSG_CHANNEL_EOF: _process_eof}
 
     def _process_env_request(self, packet: SSHPacket) -> bool:
         packet.get_string()

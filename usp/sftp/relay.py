@@ -249,9 +249,10 @@ class Relay:
         if have < head:
             return MORE
         offset, amount = _OFFSET_SIZE.unpack_from(data, at + 9 + handle_size)
-        if kind == _T_WRITE and length != head + amount:
-            raise malformed("WRITE is longer or shorter than its data")
-        if kind == _T_READ and have < length:
+        trailing = kind == _T_WRITE and length > head + amount
+        if kind == _T_WRITE and length < head + amount:
+            raise malformed("WRITE is shorter than its data")
+        if have < length and (trailing or kind == _T_READ):
             return MORE
         self._admit(request_id)
         op = WRITE if kind == _T_WRITE else READ
@@ -264,6 +265,8 @@ class Relay:
             self._asked[request_id] = _Asked(op, file, amount, None)
             return packets.encode_request(Request(op, request_id, (handle, offset, amount)))
         self._asked[request_id] = _Asked(op, file, amount, None)
+        if trailing:  # pkg/sftp, which rclone uses, sends the whole buffer of which it means the beginning
+            return U32.pack(head + amount) + bytes(data[at : at + head + amount])
         return FORWARD
 
     def _by_table(self, request_id: int, body: bytes) -> Verdict | bytes:

@@ -6,6 +6,7 @@ import asyncio
 
 import asyncssh
 import pytest
+from asyncssh.constants import MSG_CHANNEL_EOF
 from asyncssh.packet import String
 
 from tests.unit.server.gateway import Target, serving
@@ -42,6 +43,21 @@ async def test_environment_is_refused(target: Target) -> None:
             assert await process.channel._make_request(b"env", *args) is False
             process.close()
             await process.wait_closed()
+        assert await gateway.outcome() is Outcome.COMPLETED
+
+
+async def test_a_second_eof_is_no_offence(target: Target) -> None:
+    """rclone sends two. Pins an internal of asyncssh: the table that `SftpChannel` overrides."""
+    async with serving(target.port) as gateway:
+        async with gateway.partner() as partner:
+            process = await partner.create_process(subsystem="sftp", encoding=None)
+            process.stdin.write(bytes.fromhex("000000050100000003"))  # INIT
+            assert await process.stdout.readexactly(5)
+            process.channel.send_packet(MSG_CHANNEL_EOF)
+            process.channel.send_packet(MSG_CHANNEL_EOF)
+            await process.wait_closed()
+            async with partner.start_sftp_client() as sftp:
+                await sftp.stat("/")
         assert await gateway.outcome() is Outcome.COMPLETED
 
 
