@@ -48,6 +48,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "server.identity": (Kind.FORBIDDEN, "the peer's certificate does not carry the expected identity"),
     "server.draining": (Kind.UNAVAILABLE, "the server is shutting down"),
     "deployment.unknown": (Kind.NOT_FOUND, "the server has no such listener or tunnel"),
+    "probe.busy": (Kind.UNAVAILABLE, "too many tests of paths at once; try again"),
     "session.unknown": (Kind.NOT_FOUND, "the server has no such session"),
     "listener.unbindable": (Kind.CONFLICT, "the listener's address cannot be bound"),
     "key.unusable": (Kind.INVALID, "a key or certificate cannot be parsed"),

@@ -8,12 +8,37 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from usp.model import FilterAction
 from usp.snapshot import FilterSpec
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Match = Callable[[_Address], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer and the rule that gave it: `rule` is `block`, `allow` or `default`, `network` what the rule says."""
+
+    action: FilterAction
+    rule: str
+    network: str = ""
+
+    def __str__(self) -> str:
+        if self.rule == "default":
+            return f"no rule matches, and the default is to {self.action}"
+        return f"the {self.rule} rule {self.network} matches"
+
+
+def verdict(spec: FilterSpec, address: str) -> Verdict:
+    """`decide`, with the deciding rule: the first that matches."""
+    plain = _plain_address(address)
+    for action, cidrs in ((FilterAction.BLOCK, spec.block), (FilterAction.ALLOW, spec.allow)):
+        network = next((cidr for cidr in cidrs if _matcher((cidr,))(plain)), None)
+        if network is not None:
+            return Verdict(action, action.value, network)
+    return Verdict(spec.default, "default")
 
 
 def decide(spec: FilterSpec, address: str) -> FilterAction:

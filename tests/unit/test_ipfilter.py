@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usp.ipfilter import compiled, decide
+from usp.ipfilter import Verdict, compiled, decide, verdict
 from usp.model import FilterAction
 from usp.snapshot import FilterSpec
 
@@ -36,6 +36,21 @@ def test_block_then_allow_then_default(address: str, answer: FilterAction) -> No
         default=BLOCK,
     )
     assert decide(spec, address) is answer
+
+
+@pytest.mark.parametrize(
+    ("address", "found", "words"),
+    [
+        ("192.0.2.7", Verdict(BLOCK, "block", "192.0.2.7"), "the block rule 192.0.2.7 matches"),
+        ("::ffff:192.0.2.8", Verdict(ALLOW, "allow", "192.0.2.0/24"), "the allow rule 192.0.2.0/24 matches"),
+        ("198.51.100.1", Verdict(BLOCK, "default"), "no rule matches, and the default is to block"),
+    ],
+)
+def test_the_rule_that_decided(address: str, found: Verdict, words: str) -> None:
+    spec = FilterSpec(block=("203.0.113.0/24", "192.0.2.7"), allow=("192.0.2.0/24",), default=BLOCK)
+    assert verdict(spec, address) == found
+    assert str(found) == words
+    assert decide(spec, address) is found.action
 
 
 def test_without_rules_the_default_decides() -> None:

@@ -11,12 +11,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from usp import tls
+from usp.diagnosis import KeyScan, Probe
 from usp.errors import Kind, Problem, UspError
 from usp.log import get_logger
 from usp.model import Model
@@ -47,6 +48,7 @@ STATUS: Final[dict[Kind, int]] = {
 
 _KINDS: Final[dict[str, type[Spec]]] = {"listeners": ListenerSpec, "tunnels": TunnelSpec}
 
+Parsed = TypeVar("Parsed", bound=Model)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SUPERVISOR: Final = web.AppKey("supervisor", Supervisor)
 
@@ -107,6 +109,8 @@ def application(supervisor: Supervisor) -> web.Application:
             web.delete("/v1/sessions/{id}", _kill_session),
             web.post("/v1/{kind:listeners|tunnels}/{id}/start", _start),
             web.post("/v1/{kind:listeners|tunnels}/{id}/stop", _stop),
+            web.post("/v1/probe", _probe),
+            web.post("/v1/scan-host-key", _scan),
         ]
     )
     return app
@@ -146,7 +150,7 @@ async def _status(request: web.Request) -> web.Response:
 
 
 async def _put_snapshot(request: web.Request) -> web.Response:
-    snapshot = _parsed(await _body(request))
+    snapshot = _parsed(Snapshot, await _body(request))
     ack = await request.app[SUPERVISOR].apply(snapshot)
     return _answer(ack, 409 if ack.result is AckResult.REJECTED else 200)
 
@@ -174,6 +178,16 @@ async def _stop(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def _probe(request: web.Request) -> web.Response:
+    ask = _parsed(Probe, await _body(request))
+    return _answer(await request.app[SUPERVISOR].probe(ask))
+
+
+async def _scan(request: web.Request) -> web.Response:
+    task = _parsed(KeyScan, await _body(request))
+    return _answer(await request.app[SUPERVISOR].scan(task))
+
+
 async def _body(request: web.Request) -> bytes:
     if (request.content_length or 0) > MAX_BODY:
         raise UspError("request.too_large")
@@ -186,14 +200,14 @@ async def _body(request: web.Request) -> bytes:
         raise UspError("request.too_large") from None
 
 
-def _parsed(body: bytes) -> Snapshot:
+def _parsed(model: type[Parsed], body: bytes) -> Parsed:
     try:
-        return Snapshot.model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise UspError(
             "request.invalid",
-            "this is no snapshot",
+            f"this is no {model.__name__}",
             problems=[Problem(each["loc"], each["msg"]) for each in found[:100]],
         ) from None
 

@@ -25,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from usp.errors import UspError
 from usp.model import Model
+from usp.secret import REVEAL
 from usp.server.messages import FromWorker, ToWorker
 
 MAX_PACKET: Final = 160 * 1024
@@ -60,7 +61,7 @@ class Channel(Generic[Incoming]):
 
     def send(self, message: Model, fds: Sequence[int] = ()) -> bool:
         """Send now. False: the socket is full, or the other side is gone, or the message fits no packet."""
-        packet = message.model_dump_json().encode()
+        packet = message.model_dump_json(context=REVEAL).encode()
         try:
             return not self._queue and len(packet) <= MAX_PACKET and self._transmit(packet, fds)
         except ConnectionError:
@@ -68,7 +69,7 @@ class Channel(Generic[Incoming]):
 
     def post(self, message: Model, fds: Sequence[int] = ()) -> None:
         """Send as soon as there is room. To a side that is gone it is lost, as the other side's EOF tells."""
-        packet = message.model_dump_json().encode()
+        packet = message.model_dump_json(context=REVEAL).encode()
         if len(packet) > MAX_PACKET:
             raise UspError("internal", "a message between supervisor and worker is too long", size=len(packet))
         if self._sock.fileno() < 0:

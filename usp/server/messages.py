@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from usp.diagnosis import Diagnosis, KeyScan, PathProbe
 from usp.model import Model
 from usp.status import Complaint, LinkState, Outcome, SessionStatus
 
@@ -97,8 +98,16 @@ class Poll(Model):
     request: int
 
 
+class Probe(Model):
+    """Try that way, and answer with `Probed`. (The one message that may hold a secret: a password to log in with.)"""
+
+    op: Literal["probe"] = "probe"
+    request: int
+    task: PathProbe | KeyScan
+
+
 ToWorker = Annotated[
-    Start | Prepare | Commit | Abort | Partner | TunnelSocket | CloseLinks | Kill | Drain | Poll,
+    Start | Prepare | Commit | Abort | Partner | TunnelSocket | CloseLinks | Kill | Drain | Poll | Probe,
     Field(discriminator="op"),
 ]
 
@@ -163,7 +172,15 @@ class Sessions(Model):
     last: bool = True
 
 
+class Probed(Model):
+    """The answer to `Probe`."""
+
+    op: Literal["probed"] = "probed"
+    request: int
+    diagnosis: Diagnosis
+
+
 FromWorker = Annotated[
-    Ready | Prepared | SessionEnded | LinkChanged | Event | Metrics | Sessions,
+    Ready | Prepared | SessionEnded | LinkChanged | Event | Metrics | Sessions | Probed,
     Field(discriminator="op"),
 ]

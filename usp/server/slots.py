@@ -22,6 +22,8 @@ from typing import Final, TypeVar
 import orjson
 
 from usp import backoff, metrics, tasks
+from usp.diagnosis import LIMIT, MARGIN, Diagnosis, Task
+from usp.errors import UspError
 from usp.log import get_logger
 from usp.server import ipc
 from usp.server.dispatch import Link, SlotView
@@ -37,6 +39,8 @@ from usp.server.messages import (
     Poll,
     Prepare,
     Prepared,
+    Probe,
+    Probed,
     Ready,
     SessionEnded,
     Sessions,
@@ -51,6 +55,7 @@ log = get_logger(__name__)
 COMMAND: Final = (sys.executable, "-m", "usp.server.worker")
 PREPARE_TIMEOUT: Final = 30.0
 POLL_TIMEOUT: Final = 5.0
+MAX_PROBES: Final = 4  # at once, per worker
 EXIT_TIMEOUT: Final = 5.0  # from the end of a worker's channel to its exit
 FIRST_DELAY, LAST_DELAY = 0.1, 10.0
 STABLE: Final = 30.0  # a worker that lived this long died by accident, not by illness
@@ -119,6 +124,7 @@ class Worker:
         self.links: dict[str, HeldLink] = {}
         self._prepared: dict[int, asyncio.Future[tuple[Complaint, ...]]] = {}
         self._polls: dict[int, tuple[list[SessionStatus], asyncio.Future[None]]] = {}
+        self._probes: dict[int, asyncio.Future[Diagnosis | None]] = {}
 
     async def prepare(self, snapshot: Snapshot, memfd: int) -> tuple[Complaint, ...]:
         """Have it read the snapshot and keep it aside; its complaints, of which death and silence are two."""
@@ -151,6 +157,24 @@ class Worker:
             self._polls.pop(request, None)
         return found
 
+    async def probe(self, request: int, task: Task) -> Diagnosis:
+        """What it found on that way. UspError: it has enough to do, or it died or fell silent meanwhile."""
+        if len(self._probes) >= MAX_PROBES:
+            raise UspError("probe.busy")
+        answer: asyncio.Future[Diagnosis | None] = asyncio.get_running_loop().create_future()
+        self._probes[request] = answer
+        self.channel.post(Probe(request=request, task=task))
+        found = None
+        try:
+            found = await asyncio.wait_for(answer, LIMIT + MARGIN)
+        except TimeoutError:
+            log.warn("worker.silent", slot=self.slot, pid=self.process.pid)
+        finally:
+            self._probes.pop(request, None)
+        if found is None:
+            raise UspError("server.unreachable", f"worker {self.slot} did not answer; try again")
+        return found
+
     def give_partner(self, session: HeldSession, connection: socket.socket) -> bool:
         if not self.channel.send(session.ticket, [connection.fileno()]):
             return False
@@ -180,6 +204,8 @@ class Worker:
                 found.extend(sessions)
                 if last:
                     _resolve(done, None)
+            case Probed(request=request, diagnosis=diagnosis):
+                _resolve(self._probes.get(request), diagnosis)
 
     def gone(self) -> None:
         """Nobody waits for a dead worker."""
@@ -188,6 +214,8 @@ class Worker:
             _resolve(answer, (Complaint(loc=(), msg=f"worker {self.slot} ended while it prepared the snapshot"),))
         for _, done in self._polls.values():
             _resolve(done, None)
+        for found in self._probes.values():
+            _resolve(found, None)
 
     def _link_changed(self, message: LinkChanged) -> None:
         held = self.links.get(message.link)

@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from usp import __version__, metrics, tasks
+from usp import __version__, diagnosis, metrics, tasks
+from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
 from usp.log import get_logger
 from usp.server import dispatch, ipc
@@ -344,6 +345,26 @@ class Supervisor:
                 worker.channel.post(Kill(session=id))
                 return True
         return False
+
+    async def probe(self, ask: diagnosis.Probe) -> Diagnosis:
+        """Test the way to the target of a listener."""
+        spec = self._spec(ListenerSpec, ask.listener)
+        assert isinstance(spec, ListenerSpec)
+        to = spec.direct or spec.target
+        assert to is not None
+        return await self.scan(
+            diagnosis.PathProbe(host=to.host, port=to.port, path=spec.path, target=spec.target, login=ask.login)
+        )
+
+    async def scan(self, task: diagnosis.Task) -> Diagnosis:
+        """Have a worker do it: one that holds a link for the path, else the first that says that there is none."""
+        views = [slot.view() for slot in self.slots]
+        turn = next(self._turn)
+        able = dispatch.place_partner(views, task.path, turn) or dispatch.place_partner(views, None, turn)
+        worker = next(self._ready(able), None)
+        if worker is None:
+            raise UspError("server.unreachable", "no worker process is ready; try again")
+        return await worker.probe(next(self._requests), task)
 
     def _listener_status(self, spec: ListenerSpec, sessions: int) -> ListenerStatus:
         state, reason = self._states[spec.id]

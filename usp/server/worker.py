@@ -21,9 +21,10 @@ import orjson
 
 from usp import log as logs
 from usp import metrics, tasks
+from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
 from usp.log import get_logger
-from usp.server import ipc, messages
+from usp.server import ipc, messages, probe
 from usp.server.audit import JsonValue
 from usp.server.ipc import Channel
 from usp.server.messages import ToWorker
@@ -110,6 +111,8 @@ class Worker:
                 self._drain(message.seconds)
             case messages.Poll():
                 self._answer(message.request)
+            case messages.Probe():
+                self._others.spawn(self._probe(message), f"probe {message.request}")
             case messages.Start():
                 raise UspError("internal", "a worker is started once")
 
@@ -186,6 +189,15 @@ class Worker:
         else:
             self._tunnels.add(spec.name)
             self._links.adopt(sock, spec, message.link, f"{message.peer_host}:{message.peer_port}")
+
+    async def _probe(self, message: messages.Probe) -> None:
+        found = Diagnosis()
+        path = message.task.path
+        link = self._links.get(path.tunnel, path.client) if path else None
+        try:
+            found = await probe.diagnose(message.task, link, self._settings.server.connect_timeout)
+        finally:
+            self._channel.post(messages.Probed(request=message.request, diagnosis=found))
 
     # --- the end ---
 

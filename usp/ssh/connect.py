@@ -145,19 +145,44 @@ async def dial(
     return await _run(ClientConnection, used, start)
 
 
+async def host_key(
+    host: str,
+    port: int,
+    options: asyncssh.SSHClientConnectionOptions,
+    *,
+    connect_timeout: float,
+    link: ClientConnection | None = None,
+) -> asyncssh.SSHKey:
+    """The host key that a target shows and proves to have. It ends with the key exchange: no login is begun."""
+    used = one_use(options)
+    used.host, used.port = host, port
+    start = _over_tcp(host, port, connect_timeout) if link is None else _through(link, host, port, connect_timeout)
+    connection = await _run(ClientConnection, used, start, wait="kex")
+    key = connection.get_server_host_key()
+    connection.abort()
+    await connection.wait_closed()
+    assert key is not None
+    return key
+
+
+async def round_trip(connection: ClientConnection) -> None:
+    """Until the other side has answered a request that means nothing. It does not fail: look whether it still lives."""
+    await connection._make_global_request(b"keepalive@openssh.com")
+
+
 def one_use_pairs(pairs: Sequence[asyncssh.SSHKeyPair]) -> list[asyncssh.SSHKeyPair] | None:
     """Copies of key pairs for one connection (see `usp.ssh.options`)."""
     return [copy.copy(pair) for pair in pairs] or None
 
 
-async def _run(kind: type[Connection], options: Any, start: Start) -> Connection:
+async def _run(kind: type[Connection], options: Any, start: Start, wait: str = "auth") -> Connection:
     loop = asyncio.get_running_loop()
     options.waiter = waiter = loop.create_future()
     made: list[Connection] = []
     started = False
 
     def factory() -> Connection:
-        made.append(kind(loop, options, wait="auth"))
+        made.append(kind(loop, options, wait=wait))
         return made[0]
 
     try:

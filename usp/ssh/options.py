@@ -122,6 +122,14 @@ def target_facing(
     return _client(pinned, _offer(algorithms), timing, algorithms.host_key_types)
 
 
+def scanning(types: Sequence[str], algorithms: Algorithms, timing: Timing) -> asyncssh.SSHClientConnectionOptions:
+    """Towards a target that is only asked for its key (`usp.ssh.connect.host_key`): nothing is trusted or shown."""
+    options = _client_with((), _offer(algorithms), timing, types)
+    options.preferred_auth = []
+    options.known_hosts = None
+    return options
+
+
 def tunnel_server_end(
     private_key: Secret, client_keys: Sequence[str], timing: Timing
 ) -> asyncssh.SSHClientConnectionOptions:
@@ -215,13 +223,19 @@ def _client(
     types = [name for name in host_key_types or SIGNATURES if name in usable]
     if not types:
         raise UspError("key.algorithms", "no pinned host key is of a permitted host key type")
+    return _client_with(pinned, offer, timing, types)
+
+
+def _client_with(
+    pinned: Sequence[asyncssh.SSHKey], offer: dict[str, list[str]], timing: Timing, types: Sequence[str]
+) -> asyncssh.SSHClientConnectionOptions:
     os.environ.setdefault("LOGNAME", TUNNEL_USER)  # asyncssh asks for it, though nothing uses it, and fails without
     try:
         options = asyncssh.SSHClientConnectionOptions(
             **_common(offer, timing),
             client_version=VERSION,
             known_hosts=(tuple(pinned), (), ()),
-            server_host_key_algs=types,
+            server_host_key_algs=list(types),
             username=TUNNEL_USER,
             client_username=TUNNEL_USER,
             client_keys=None,

@@ -1,7 +1,8 @@
 """A worker that speaks messages.py but no SSH: it greets partners with `slot version node` and echoes nothing.
 
 A snapshot with a listener named "poison" is complained about, one with "lethal" kills it. A tunnel socket sends the
-client's name and a newline to be UP, and is DOWN when it closes.
+client's name and a newline to be UP, and is DOWN when it closes. A probe of a host named "silent" is never answered,
+one of "lethal" kills it; others are answered with the slot and the task.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import socket
 import sys
 
+from usp.diagnosis import Diagnosis, Hop, HopName
+from usp.secret import REVEAL
 from usp.server import ipc
 from usp.server.messages import (
     CloseLinks,
@@ -25,6 +28,8 @@ from usp.server.messages import (
     Poll,
     Prepare,
     Prepared,
+    Probe,
+    Probed,
     Ready,
     SessionEnded,
     Sessions,
@@ -73,11 +78,21 @@ class StandIn:
                         task.cancel()
             case Kill(session=session):
                 self.sessions[session].cancel()
+            case Probe():
+                self.probe(message)
             case Poll(request=request):
                 for session in self.sessions:
                     status = SessionStatus(id=session, listener="", node="", peer="", slot=self.slot, since=1.0)
                     self.channel.post(Sessions(request=request, sessions=(status,), last=False))
                 self.channel.post(Sessions(request=request))
+
+    def probe(self, message: Probe) -> None:
+        if message.task.host == "lethal":
+            os._exit(7)
+        if message.task.host != "silent":
+            told = message.task.model_dump_json(context=REVEAL)
+            hop = Hop(name=HopName.CONNECT, ok=True, ms=1.0, detail=f"{self.slot} {told}")
+            self.channel.post(Probed(request=message.request, diagnosis=Diagnosis(ok=True, hops=(hop,))))
 
     def prepare(self, version: int, fd: int) -> None:
         snapshot = Snapshot.model_validate_json(ipc.from_memfd(fd))

@@ -120,6 +120,25 @@ async def test_a_manager_sees_and_steers(site: Site, manager: Api) -> None:
     assert (status, error["code"]) == (404, "session.unknown")
 
 
+async def test_a_manager_asks_for_the_way_to_a_target(manager: Api) -> None:
+    await manager("PUT", "/v1/snapshot", wire(1, listener("one", free_port())))
+    login = '{"username": "u", "password": "crosses"}'
+    status, found = await manager("POST", "/v1/probe", f'{{"listener": "one", "kind": "path", "login": {login}}}')
+    assert (status, found["ok"]) == (200, True)
+    assert "crosses" in found["hops"][0]["detail"]  # the stand-in tells what it got
+    status, found = await manager("POST", "/v1/scan-host-key", '{"host": "10.0.0.7", "port": 2022}')
+    assert (status, found["ok"]) == (200, True)
+    assert "10.0.0.7" in found["hops"][0]["detail"]
+    for path, body, expected in (
+        ("/v1/probe", '{"listener": "nobody"}', (404, "deployment.unknown")),
+        ("/v1/probe", '{"listener": "one", "login": {"username": "hush"}}', (400, "request.invalid")),
+        ("/v1/scan-host-key", '{"host": "no host"}', (400, "request.invalid")),
+    ):
+        status, error = await manager("POST", path, body)
+        assert (status, error["code"]) == expected
+        assert "hush" not in str(error)
+
+
 async def test_refused_snapshots_are_told_with_reasons(manager: Api) -> None:
     await manager("PUT", "/v1/snapshot", wire(5))
     for body, code in ((wire(4), "push.older"), (wire(6, server="other"), "push.wrong_server")):

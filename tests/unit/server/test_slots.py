@@ -12,6 +12,8 @@ import pytest
 
 from tests.unit.server.support import WORKER, listener, settings, snapshot, until
 from usp import metrics, tasks
+from usp.diagnosis import KeyScan
+from usp.errors import UspError
 from usp.server import slots
 from usp.server.messages import LinkChanged, Partner, Sessions, Start, TunnelSocket
 from usp.server.slots import HeldSession, Slot, Worker
@@ -84,6 +86,18 @@ async def test_death_answers_who_waits(worker: Worker) -> None:
     worker.gone()
     assert "ended while" in (await preparing)[0].msg
     assert await polling == []
+
+
+async def test_probes_are_bounded_in_time_and_number(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "LIMIT", 0.05)
+    monkeypatch.setattr(slots, "MARGIN", 0.05)
+    asked = [asyncio.ensure_future(worker.probe(number, KeyScan(host="h"))) for number in range(slots.MAX_PROBES)]
+    await asyncio.sleep(0)
+    with pytest.raises(UspError) as refused:
+        await worker.probe(99, KeyScan(host="h"))
+    assert refused.value.code == "probe.busy"
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [error.code for error in answers if isinstance(error, UspError)] == ["server.unreachable"] * len(asked)
 
 
 async def test_a_worker_that_does_not_read_is_given_nothing_more(worker: Worker) -> None:

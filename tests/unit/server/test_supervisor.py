@@ -24,6 +24,7 @@ from tests.unit.server.support import (
     tunnel,
     until,
 )
+from usp.diagnosis import KeyScan, Probe
 from usp.errors import UspError
 from usp.metrics import render
 from usp.model import FilterAction, Startup
@@ -157,6 +158,34 @@ async def test_a_path_needs_a_link_and_links_spread_over_the_slots(two: Supervis
         await until(lambda: supervisor.report().tunnels[0].links == ())
     assert await greeting(port) == b""
     assert states(supervisor) == {"one": ListenerState.RUNNING, "tun": ListenerState.STOPPED}
+
+
+async def test_a_path_is_tested_by_a_worker_that_holds_a_link(two: Supervisor) -> None:
+    supervisor = two
+    path = PathSpec(tunnel="tun", client="client")
+    door = free_port()
+    spec = listener("one", free_port(), path=path)
+    await applied(supervisor, snapshot(1, spec, tunnel("tun", door)))
+    assert (await supervisor.probe(Probe(listener="one"))).ok  # without a link: by any, which says so
+    async with connected(door) as (reader, writer):
+        writer.write(b"client\n")
+        slot = (await hear(reader)).decode().strip()
+        for _ in range(3):
+            (hop,) = (await supervisor.probe(Probe(listener="one"))).hops
+            assert hop.detail.split()[0] == slot
+            (hop,) = (await supervisor.scan(KeyScan(host="elsewhere", path=path))).hops
+            assert hop.detail.split()[0] == slot
+    with pytest.raises(UspError) as refused:
+        await supervisor.probe(Probe(listener="tun"))
+    assert refused.value.code == "deployment.unknown"
+
+
+async def test_a_worker_that_dies_of_a_probe_is_told(supervisor: Supervisor) -> None:
+    with pytest.raises(UspError, match="did not answer") as refused:
+        await supervisor.scan(KeyScan(host="lethal"))
+    assert refused.value.code == "server.unreachable"
+    with pytest.raises(UspError, match="no worker process is ready"):
+        await supervisor.scan(KeyScan(host="elsewhere"))
 
 
 async def test_versions_only_grow(supervisor: Supervisor) -> None:

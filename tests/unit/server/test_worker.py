@@ -15,7 +15,9 @@ import asyncssh
 import pytest
 
 from tests.unit.server.gateway import HOST_LINE, PASSWORD, USER, Target, settings, snapshot
+from usp.diagnosis import KeyScan, Login, PathProbe
 from usp.model import Model
+from usp.secret import Secret
 from usp.server import ipc, messages
 from usp.snapshot import PathSpec, Snapshot
 from usp.ssh import keys
@@ -165,6 +167,21 @@ async def test_the_supervisor_is_gone(target: Target) -> None:
             await asyncio.sleep(0.1)
             await sftp.mkdir("/still")
         assert await it.ended() == 0
+
+
+async def test_a_probe(target: Target) -> None:
+    async with worker() as it:
+        to = snapshot(target.port).content.listeners[0].target
+        assert to is not None
+        login = Login(username=USER, password=Secret(PASSWORD))
+        task = PathProbe(host=to.host, port=to.port, target=to, login=login)
+        it.channel.post(messages.Probe(request=7, task=task))
+        found = (await it.hear(messages.Probed, request=7)).diagnosis
+        assert found.ok
+        assert found.hops[-1].name == "sftp"
+        it.channel.post(messages.Probe(request=8, task=KeyScan(host="h", path=PathSpec(tunnel="t1", client="c1"))))
+        found = (await it.hear(messages.Probed, request=8)).diagnosis
+        assert [hop.code for hop in found.hops] == ["tunnel.down"]
 
 
 async def test_tunnel_sockets(target: Target) -> None:
