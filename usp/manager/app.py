@@ -44,6 +44,16 @@ class LiveSession:
     session: SessionStatus
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A server's newest version (if any) beside what a push would make now."""
+
+    server: str
+    newest: Version | None
+    digest: str
+    changed: bool
+
+
 class App:
     """`bell` wakes this process's pusher when there is something to do before its next round."""
 
@@ -145,6 +155,14 @@ class App:
         await self.note(actor, "push", name, version=version.number, digest=version.digest)
         self.bell.ring()
         return version
+
+    async def difference(self, key: str) -> Difference:
+        """Whether a push would bring anything new to the server; UspError compile.invalid when it could not be made."""
+        catalog = await self.store.items.read()
+        name = catalog.get(ProxyServer.kind, key).item.name
+        digest = compiled(catalog, name).digest()
+        newest = await self.store.versions.latest(name)
+        return Difference(name, newest, digest, newest is None or newest.digest != digest)
 
     async def await_push(self, server: str, number: int, timeout: float) -> Version:
         """The version once it was applied or rejected, or as it is after `timeout` seconds."""

@@ -210,3 +210,15 @@ async def test_sessions_of_a_real_server(app: App, tmp_path: Path) -> None:
             await app.kill_session(ADMIN, live.session.id)
             assert await reader.read() == b""
         assert await actions(app, "session.") == [("session.kill", live.session.id)]
+
+
+async def test_what_a_push_would_change(app: App) -> None:
+    await configure(app)
+    assert (await app.difference("server")).changed
+    version = await app.push(ADMIN, "server")
+    found = await app.difference("server")
+    assert (found.newest, found.changed) == (version, False)
+    await deploy(app, "l", 2222)
+    assert (await app.difference("server")).changed
+    await app.write(ADMIN, [Delete("deployments", "l"), Delete("listeners", "l")])
+    assert not (await app.difference("server")).changed

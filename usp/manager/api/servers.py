@@ -102,6 +102,16 @@ class Versions(Model):
     next: int | None
 
 
+class Difference(Model):
+    """What was last pushed (`version` 0: nothing yet) beside what a push would make now."""
+
+    server: str
+    version: int
+    digest: str
+    updated_digest: str
+    changed: bool = Field(description="Whether a push would bring anything new")
+
+
 class Push(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -117,6 +127,19 @@ async def list_servers(app: TheApp, actor: Asking) -> Servers:
 @router.get("/{name}", operation_id="get_server")
 async def get_server(app: TheApp, actor: Asking, name: str) -> Server:
     return Server.of(await app.server(name), app.clock())
+
+
+@router.get("/{name}/diff", operation_id="diff_server")
+async def diff_server(app: TheApp, actor: Asking, name: str) -> Difference:
+    found = await app.difference(name)
+    newest = found.newest
+    return Difference(
+        server=found.server,
+        version=newest.number if newest else 0,
+        digest=newest.digest if newest else "",
+        updated_digest=found.digest,
+        changed=found.changed,
+    )
 
 
 @router.get("/{name}/versions", operation_id="list_versions")

@@ -115,3 +115,15 @@ async def test_pushes_that_cannot_be(admin: Api, reader: Api) -> None:
     assert (await admin("PUT", f"/items/proxy-servers/{SERVER_NAME}", {**server, "enabled": False})).status_code == 200
     refused(await admin("POST", PUSH), 422, "compile.invalid")
     assert (await admin("GET", f"/servers/{SERVER_NAME}/versions")).json()["items"] == []
+
+
+async def test_what_a_push_would_change(app: App, admin: Api) -> None:
+    await admin.configure()
+    path = f"/servers/{SERVER_NAME}/diff"
+    first = (await admin("GET", path)).json()
+    assert (first["server"], first["version"], first["digest"], first["changed"]) == (SERVER_NAME, 0, "", True)
+    pushed = (await admin("POST", PUSH)).json()
+    assert pushed["digest"] == first["updated_digest"]
+    now = (await admin("GET", path)).json()
+    assert (now["version"], now["digest"], now["changed"]) == (1, first["updated_digest"], False)
+    refused(await admin("GET", "/servers/nobody/diff"), 404, "item.not_found")
