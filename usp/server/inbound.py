@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, Final, Protocol
+from typing import Final, Protocol
 
 import asyncssh
 from asyncssh.constants import MSG_CHANNEL_EOF
@@ -118,7 +118,7 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
         if self._recv_state not in ("eof_pending", "eof"):
             super()._process_eof(pkttype, pktid, packet)
 
-    _packet_handlers: ClassVar = {**asyncssh.SSHServerChannel._packet_handlers, MSG_CHANNEL_EOF: _process_eof}
+    _packet_handlers = {**asyncssh.SSHServerChannel._packet_handlers, MSG_CHANNEL_EOF: _process_eof}  # noqa: RUF012  (asyncssh's own way)
 
     def _process_env_request(self, packet: SSHPacket) -> bool:
         packet.get_string()
