@@ -25,6 +25,7 @@ from usp.errors import UspError
 
 START_SECONDS = 30.0
 PARTNER = "partner"
+STOP = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,18 @@ class Options:
     port_base: int
     ready_file: Path | None
     json: bool
+
+
+def _deaf() -> None:
+    """Not SIG_IGN: Python complains when a signal was already on its way."""
+    for number in STOP:
+        signal.signal(number, lambda number, frame: None)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """Once: two signals at the same moment must not end the ending, and leave processes behind."""
+    _deaf()
+    raise KeyboardInterrupt
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,7 +73,8 @@ def main(
     """The whole suite on one machine: manager, server(s), client(s) and a target, until Ctrl-C."""
     options = Options(servers, workers, direct, port_base, ready_file, as_json)
     root = (directory or Path(tempfile.mkdtemp(prefix="usp-demo-"))).resolve()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in STOP:
+        signal.signal(number, _interrupted)
     processes = Processes()
     status = 0
     try:
@@ -73,8 +87,7 @@ def main(
         click.echo(f"usp-demo: {error.message}", err=True)
         status = 2 if error.code == "settings.invalid" else 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _deaf()
         if options.ready_file:
             options.ready_file.unlink(missing_ok=True)
         processes.stop()
