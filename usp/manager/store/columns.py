@@ -26,7 +26,7 @@ class UtcTime(TypeDecorator[datetime]):
         if dialect.name == "oracle":
             from sqlalchemy.dialects.oracle import TIMESTAMP
 
-            return dialect.type_descriptor(TIMESTAMP())
+            return TIMESTAMP()  # not through type_descriptor, which makes a DATE of it
         return dialect.type_descriptor(DateTime())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:

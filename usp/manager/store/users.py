@@ -91,8 +91,8 @@ class Users:
 
     async def find_token(self, digest: str) -> tuple[Token, User] | None:
         """Expired ones too: the caller knows what time it is."""
-        row = await self._row(schema.token, api_tokens.digest == digest)
-        return None if row is None else (_token(row), await self.get(row.user_id))
+        row, owner = await self._owned(schema.token, digest)
+        return None if row is None or owner is None else (_token(row), _user(owner))
 
     async def token_used(self, id: str, *, at: datetime) -> None:
         await self._change(update(schema.token).where(api_tokens.id == id).values(used_at=at))
@@ -104,13 +104,13 @@ class Users:
     # Logins
 
     async def add_login(self, login: Login) -> None:
-        async with self._database.writing() as connection:
-            await connection.execute(insert(schema.login).values(_values(login)))
+        """UspError `user.not_found`: the user was deleted meanwhile."""
+        await self._insert(schema.login, login, "user.not_found", "")
 
     async def find_login(self, digest: str) -> tuple[Login, User] | None:
         """Expired ones too: the caller knows what time it is."""
-        row = await self._row(schema.login, logins.digest == digest)
-        return None if row is None else (_login(row), await self.get(row.user_id))
+        row, owner = await self._owned(schema.login, digest)
+        return None if row is None or owner is None else (_login(row), _user(owner))
 
     async def login_used(self, id: str, *, at: datetime) -> None:
         await self._change(update(schema.login).where(logins.id == id).values(used_at=at))
@@ -129,7 +129,15 @@ class Users:
         async with self._database.reading() as connection:
             return (await connection.execute(select(table).where(condition))).first()
 
-    async def _insert(self, table: Table, row: User | Token, code: str, message: str) -> None:
+    async def _owned(self, table: Table, digest: str) -> tuple[Row[Any] | None, Row[Any] | None]:
+        """The token or login with that digest, and its user."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(table).where(table.c.digest == digest))).first()
+            if row is None:
+                return None, None
+            return row, (await connection.execute(select(schema.user).where(users.id == row.user_id))).first()
+
+    async def _insert(self, table: Table, row: User | Token | Login, code: str, message: str) -> None:
         try:
             async with self._database.writing() as connection:
                 await connection.execute(insert(table).values(_values(row)))
