@@ -3,7 +3,10 @@
 Pure. A Rule (product.md, "The nine Rule combinations") says what the partner must show (`InboundMethod`), who checks it
 (`InboundSource`) and what the target is shown (`OutboundCredentials`). `Login` is the state of one connection's login
 under its Rule: `offered` are the SSH methods still of use (RFC 4252 section 5.1), `judges(method)` names, in order, who
-must accept an attempt, `after(method, accepted)` is the next state. A failed attempt takes nothing back.
+must accept an attempt, `after(method, denied_by)` is the next state.
+
+A password comes by one of two methods, password or keyboard-interactive (RFC 4256), and OpenSSH's client tries both.
+Whichever was judged first is the only one from then on, so that one typed password is judged once.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ MAX_FAILURES: Final = 6
 
 
 class Method(StrEnum):
-    """An SSH authentication method (RFC 4252 sections 7 and 8)."""
+    """An SSH authentication method (RFC 4252 sections 7 and 8, RFC 4256)."""
 
     PASSWORD = "password"  # noqa: S105  (a method's name)
     PUBLIC_KEY = "publickey"
+    KEYBOARD_INTERACTIVE = "keyboard-interactive"  # another carrier of the password
 
 
 class Judge(StrEnum):
@@ -35,6 +39,8 @@ class Judge(StrEnum):
     LDAP = "ldap"
     TARGET = "target"  # the partner's own user name and password, tried at the target (passthrough)
 
+
+_CARRIERS: Final = frozenset({Method.PASSWORD, Method.KEYBOARD_INTERACTIVE})
 
 _WAYS: Final[Mapping[InboundMethod, tuple[frozenset[Method], ...]]] = MappingProxyType(
     {
@@ -57,23 +63,29 @@ _SOURCES: Final[Mapping[InboundSource, tuple[Judge, ...]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where a login stands. `passed`: methods that were accepted; `failures`: attempts that were not."""
+    """Where a login stands. `passed`: what was accepted, PASSWORD by whichever carrier; `failures`: attempts that were
+    not. `carrier`: how passwords come. `denied_by`: who refused the last attempt that failed."""
 
     rule: RuleSpec
     passed: frozenset[Method] = frozenset()
     failures: int = 0
+    carrier: Method | None = None
+    denied_by: Judge | None = None
 
     @property
     def offered(self) -> frozenset[Method]:
         """The methods with which the partner can go on."""
         if self.complete or self.exhausted:
             return frozenset()
-        return frozenset[Method]().union(*_WAYS[self.rule.method]) - self.passed
+        wanted = frozenset[Method]().union(*_WAYS[self.rule.method]) - self.passed
+        if Method.PASSWORD not in wanted:
+            return wanted
+        return wanted - _CARRIERS | (frozenset({self.carrier}) if self.carrier else _CARRIERS)
 
     @property
     def complete(self) -> bool:
         """The partner is authenticated."""
-        return any(way <= self.passed for way in _WAYS[self.rule.method])
+        return self._enough(self.passed)
 
     @property
     def exhausted(self) -> bool:
@@ -81,16 +93,40 @@ class Login:
         return self.failures >= MAX_FAILURES
 
     def judges(self, method: Method) -> tuple[Judge, ...]:
-        """Who must accept this attempt, in order. A password that is passed through is judged by the target, too."""
+        """Who must accept this attempt, in order.
+
+        A password that is passed through is judged by the target, too: when all else was accepted.
+        """
         assert method in self.offered, method
         judges = _SOURCES[self.rule.source]
-        if method is Method.PASSWORD and self.rule.outbound is OutboundCredentials.PASSTHROUGH:
+        if self.rule.outbound is OutboundCredentials.PASSTHROUGH and self._enough(self.passed | {_shown(method)}):
             judges = (*judges, Judge.TARGET)
         return judges
 
-    def after(self, method: Method, accepted: bool) -> Login:
-        """The state after an attempt. Accepted but not `complete` is SSH's partial success."""
+    def after(self, method: Method, denied_by: Judge | None = None) -> Login:
+        """The state after an attempt. Accepted but not `complete` is SSH's partial success.
+
+        A refusal takes nothing back, but for the target's: what it refuses is the password, whenever that was shown.
+        """
         assert method in self.offered, method
-        if accepted:
-            return replace(self, passed=self.passed | {method})
+        shown = _shown(method)
+        carrier = method if shown is Method.PASSWORD else self.carrier
+        if denied_by is None:
+            return replace(self, passed=self.passed | {shown}, carrier=carrier)
+        passed = (self.passed | {shown}) - {Method.PASSWORD} if denied_by is Judge.TARGET else self.passed
+        return replace(self, passed=passed, carrier=carrier, failures=self.failures + 1, denied_by=denied_by)
+
+    def abandoned(self) -> Login:
+        """The state after an attempt that the partner did not await: it counts, or it would be a free one."""
         return replace(self, failures=self.failures + 1)
+
+    def restarted(self) -> Login:
+        """The state after a change of the user name."""
+        return replace(self, passed=frozenset())
+
+    def _enough(self, passed: frozenset[Method]) -> bool:
+        return any(way <= passed for way in _WAYS[self.rule.method])
+
+
+def _shown(method: Method) -> Method:
+    return Method.PASSWORD if method in _CARRIERS else method

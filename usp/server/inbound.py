@@ -15,11 +15,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import asyncssh
+from asyncssh.auth import KbdIntChallenge, KbdIntResponse
 from asyncssh.constants import MSG_CHANNEL_EOF
 from asyncssh.packet import SSHPacket
 
+from usp.server.admission import Admission
 from usp.server.auth import Method
 from usp.ssh.connect import ServerConnection
+from usp.ssh.login import LoginServer
 from usp.tasks import spawn
 
 WINDOW: Final = 2 * 1024 * 1024
@@ -38,16 +41,13 @@ class Partner(Protocol):
 
     def named(self, username: str) -> None: ...
 
-    def offers(self, method: Method) -> bool: ...
-
-    async def password(self, username: str, password: str) -> bool: ...
-
     def channel_requested(self) -> ChannelGrant: ...
 
 
-class PartnerServer(asyncssh.SSHServer):
-    def __init__(self, partner: Partner) -> None:
+class PartnerServer(LoginServer):
+    def __init__(self, partner: Partner, admission: Admission) -> None:
         self._partner = partner
+        self._admission = admission
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         assert isinstance(conn, ServerConnection)
@@ -56,21 +56,44 @@ class PartnerServer(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         self._partner.partner_lost(exc)
 
+    def session_requested(self) -> ChannelGrant:
+        return self._partner.channel_requested()
+
+    # --- the login ---
+
     def begin_auth(self, username: str) -> bool:
         self._partner.named(username)
         return True
 
+    def logged_in(self) -> bool:
+        return self._admission.complete
+
     def password_auth_supported(self) -> bool:
-        return self._partner.offers(Method.PASSWORD)
+        return self._admission.offers(Method.PASSWORD)
+
+    def kbdint_auth_supported(self) -> bool:
+        return self._admission.offers(Method.KEYBOARD_INTERACTIVE)
 
     def public_key_auth_supported(self) -> bool:
-        return self._partner.offers(Method.PUBLIC_KEY)
+        return self._admission.offers(Method.PUBLIC_KEY)
 
     async def validate_password(self, username: str, password: str) -> bool:
-        return await self._partner.password(username, password)
+        return await self._admission.password_tried(Method.PASSWORD, password)
 
-    def session_requested(self) -> ChannelGrant:
-        return self._partner.channel_requested()
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> KbdIntChallenge:
+        return "", "", "", [("Password: ", False)]
+
+    async def validate_kbdint_response(self, username: str, responses: KbdIntResponse) -> KbdIntChallenge:
+        return len(responses) == 1 and await self._admission.password_tried(Method.KEYBOARD_INTERACTIVE, responses[0])
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return self._admission.knows_key(key.public_data)
+
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return self._admission.trusts_ca(key.public_data)
+
+    async def key_tried(self, fingerprint: str, *, fits: bool, proven: bool) -> bool:
+        return await self._admission.key_tried(fingerprint, fits=fits, proven=proven)
 
 
 class SftpChannel(asyncssh.SSHServerChannel[bytes]):

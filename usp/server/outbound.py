@@ -1,7 +1,7 @@
 """The target's leg: `dial`, directly or through a tunnel link (they differ by one argument), and its sftp channels.
 
-Host keys are pinned in the target's options, each credential is tried once, and everything has an end in time. What
-goes wrong comes out as a UspError `target.*` or `tunnel.*`.
+Host keys are pinned in the target's options, each credential is tried once (and after a key that was refused, none),
+and everything has an end in time. What goes wrong comes out as a UspError `target.*` or `tunnel.*`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from usp.server.tunnels import Link
 from usp.snapshot import TargetSpec
 from usp.ssh import connect, failures
 from usp.ssh.connect import ClientConnection, Login
+from usp.ssh.login import TargetConnection
 
 Lost = Callable[[Exception | None], None]
 
@@ -53,6 +54,7 @@ async def dial(target: Target, login: Login, link: Link | None, lost: Lost, time
                 connect_timeout=timeout,
                 link=link.connection if link else None,
                 owner=lambda: _TargetClient(lost),
+                kind=TargetConnection,
             )
     except (OSError, asyncssh.Error) as exc:  # a TimeoutError is an OSError
         raise failures.target_failure(exc, link_lost=link is not None and link.lost) from exc

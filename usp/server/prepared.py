@@ -6,7 +6,7 @@ comes out cannot fail for reasons of configuration any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -15,14 +15,26 @@ import asyncssh
 from pydantic import ValidationError
 
 from usp.errors import Problem, UspError
-from usp.model import InboundMethod, InboundSource, ListenerType, OutboundCredentials
+from usp.model import RULE_COMBINATIONS, InboundSource, ListenerType, OutboundCredentials
+from usp.server.accounts import Account, Accounts
 from usp.server.outbound import Target
 from usp.settings import ServerSettings
-from usp.snapshot import PROTOCOL, ListenerSpec, NodeSpec, Snapshot, TunnelSpec
+from usp.snapshot import (
+    PROTOCOL,
+    AccountSpec,
+    CredentialsSpec,
+    ListenerSpec,
+    NodeSpec,
+    RepositorySpec,
+    RuleSpec,
+    Snapshot,
+    TunnelSpec,
+)
 from usp.ssh import keys
+from usp.ssh.connect import Login
 from usp.ssh.options import Timing, partner_facing, target_facing, tunnel_server_end
 
-_LIVE_RULES: Final = frozenset({(InboundMethod.PASSWORD, InboundSource.NONE, OutboundCredentials.PASSTHROUGH)})
+_LIVE_RULES: Final = frozenset(each for each in RULE_COMBINATIONS if each[1] is not InboundSource.LDAP)
 """The combinations that this release can serve."""
 
 Loc = tuple[str | int, ...]
@@ -31,12 +43,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where a partner comes in: a Listener, one of its Inbound Nodes, and the target behind."""
+    """Where a partner comes in: a Listener, one of its Inbound Nodes, who may come, and the target behind.
+
+    `trusted_cas`: public keys in SSH wire format. `dedicated`: the Rule's own login at the target.
+    """
 
     listener: ListenerSpec
     node: NodeSpec
     options: asyncssh.SSHServerConnectionOptions
     target: Target
+    accounts: Accounts | None = None
+    trusted_cas: frozenset[bytes] = frozenset()
+    dedicated: Login | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +101,13 @@ class _Builder:
 
     def __init__(self, settings: ServerSettings, problems: list[Problem]) -> None:
         self._problems = problems
+        self._accounts: dict[str, Accounts] = {}
         self._timing = partner_timing(settings)
         self._link_timing = link_timing(settings)
 
     def doors(self, snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], Door]]:
+        for number, repository in enumerate(snapshot.content.repositories):
+            self._accounts[repository.id] = self._repository(repository, ("repositories", number))
         for number, listener in enumerate(snapshot.content.listeners):
             if listener.type is ListenerType.SFTP:
                 yield from self._doors_of(listener, ("listeners", number), snapshot)
@@ -118,13 +139,38 @@ class _Builder:
 
     def _door(self, listener: ListenerSpec, node: NodeSpec, loc: Loc, target: Target | None) -> Door | None:
         rule = node.rule
-        if (rule.method, rule.source, rule.outbound) not in _LIVE_RULES:
-            chosen = f"{rule.method} / {rule.source} / {rule.outbound}"
-            self._problems.append(Problem((*loc, "rule"), f"{chosen} is not supported by this release"))
+        self._check_rule(rule, (*loc, "rule"))
         options = self._attempt(
             (*loc, "host_keys"), lambda: partner_facing(node.host_keys, node.algorithms, self._timing)
         )
-        return Door(listener, node, options, target) if options and target else None
+        trusted = self._lines(rule.trusted_ca_keys, (*loc, "rule", "trusted_ca_keys"))
+        dedicated = self._attempt((*loc, "rule", "dedicated"), partial(_login, rule.dedicated))
+        accounts = self._accounts.get(rule.repository) if rule.repository else None
+        return Door(listener, node, options, target, accounts, trusted, dedicated) if options and target else None
+
+    def _check_rule(self, rule: RuleSpec, loc: Loc) -> None:
+        if (rule.method, rule.source, rule.outbound) not in _LIVE_RULES:
+            chosen = f"{rule.method} / {rule.source} / {rule.outbound}"
+            self._problems.append(Problem(loc, f"{chosen} is not supported by this release"))
+        if rule.source is InboundSource.ACCOUNT_REPOSITORY and rule.repository not in self._accounts:
+            self._problems.append(Problem((*loc, "repository"), "is no Account Repository of this snapshot"))
+        if rule.outbound is OutboundCredentials.DEDICATED and not (
+            rule.dedicated and (rule.dedicated.password or rule.dedicated.private_key)
+        ):
+            self._problems.append(Problem((*loc, "dedicated"), "is required: a password, a private key, or both"))
+
+    def _repository(self, spec: RepositorySpec, loc: Loc) -> Accounts:
+        return Accounts(
+            self._account(account, (*loc, "accounts", number)) for number, account in enumerate(spec.accounts)
+        )
+
+    def _account(self, spec: AccountSpec, loc: Loc) -> Account:
+        public_keys = self._lines(spec.public_keys, (*loc, "public_keys"))
+        return Account(spec.username, spec.password, public_keys, spec.target_username)
+
+    def _lines(self, lines: Sequence[str], loc: Loc) -> frozenset[bytes]:
+        found = [self._attempt((*loc, number), partial(keys.public_data, line)) for number, line in enumerate(lines)]
+        return frozenset(data for data in found if data)
 
     def _attempt(self, loc: Loc, make: Callable[[], T]) -> T | None:
         try:
@@ -132,3 +178,10 @@ class _Builder:
         except UspError as error:
             self._problems.append(Problem(loc, error.message))
             return None
+
+
+def _login(spec: CredentialsSpec | None) -> Login | None:
+    if spec is None:
+        return None
+    private = [keys.parse_private(spec.private_key)] if spec.private_key else []
+    return Login(spec.username, spec.password, keys.pairs(private) if private else ())

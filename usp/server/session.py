@@ -23,10 +23,10 @@ import asyncssh
 from usp import metrics
 from usp.errors import UspError
 from usp.log import get_logger
-from usp.secret import Secret
+from usp.passwords import Passwords
 from usp.server import outbound
+from usp.server.admission import PARTIAL, Admission
 from usp.server.audit import JsonValue, facts
-from usp.server.auth import Judge, Login, Method
 from usp.server.exchange import Exchange
 from usp.server.inbound import WINDOW, ChannelGrant, PartnerServer, SftpChannel
 from usp.server.messages import Partner
@@ -36,6 +36,7 @@ from usp.sftp.records import Record, printable
 from usp.sftp.relay import Close, Relay
 from usp.ssh import connect, failures
 from usp.ssh.connect import ClientConnection, ServerConnection
+from usp.ssh.login import PartnerConnection
 from usp.status import Outcome, SessionStatus
 
 log = get_logger(__name__)
@@ -46,8 +47,9 @@ MAX_CHANNELS: Final = 10
 AWAY: Final = "target not available, try again later"
 """All that a partner is told of what goes wrong behind us."""
 
+_TOO_MANY: Final = (asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many authentication failures")
+
 _GOODBYE: Final[dict[Outcome, tuple[int, str]]] = {
-    Outcome.AUTH_DENIED: (asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many authentication failures"),
     Outcome.PROTOCOL_ERROR: (asyncssh.DISC_PROTOCOL_ERROR, "SFTP protocol error"),
     Outcome.LIMIT: (asyncssh.DISC_BY_APPLICATION, "limit reached"),
     Outcome.IDLE: (asyncssh.DISC_BY_APPLICATION, "idle for too long"),
@@ -75,18 +77,18 @@ class Session:
         limits: Limits,
         link: Callable[[], Link | None],
         tell: Callable[[dict[str, JsonValue]], None],
+        passwords: Passwords,
     ) -> None:
         """`link` finds the link to dial through; `tell` takes the facts for the audit log."""
         self.id = ticket.session
         self.version = ticket.version
-        self.username = ""
         self.since = time.time()
         self._door = door
         self._peer = f"{ticket.peer_host}:{ticket.peer_port}"
         self._limits = limits
         self._find_link = link
         self._tell = tell
-        self._login = Login(door.node.rule)
+        self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
         self._partner: ServerConnection | None = None
         self._target: ClientConnection | None = None
@@ -110,19 +112,22 @@ class Session:
     async def _serve(self, sock: socket.socket) -> Outcome:
         self._timer = self._loop.call_later(self._limits.login, self.end, Outcome.LIMIT)
         try:
-            await connect.serve(sock, self._door.options, lambda: PartnerServer(self))
+            await connect.serve(
+                sock, self._door.options, lambda: PartnerServer(self, self._admission), PartnerConnection
+            )
         except (OSError, asyncssh.Error) as exc:
             if self._partner is None:
                 self.partner_lost(exc)
         await self._over.wait()
         return await self._close()
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome, goodbye: tuple[int, str] | None = None) -> None:
         """End it now, for this reason, unless there is one already."""
         if self._outcome is None:
             self._outcome = outcome
             if self._partner:
-                self._partner.disconnect(*_GOODBYE.get(outcome, (asyncssh.DISC_SERVICE_NOT_AVAILABLE, AWAY)))
+                away = (asyncssh.DISC_SERVICE_NOT_AVAILABLE, AWAY)
+                self._partner.disconnect(*(goodbye or _GOODBYE.get(outcome, away)))
 
     def fail(self, error: UspError) -> None:
         """End it because of what happened behind us: one line in the log."""
@@ -160,8 +165,8 @@ class Session:
             return Outcome.PROTOCOL_ERROR if isinstance(self._lost, asyncssh.Error) else Outcome.INTERNAL
         if not self._spoke_ssh():
             return Outcome.PROBE
-        if not self._login.complete:
-            return Outcome.AUTH_DENIED if self._login.failures else Outcome.PARTNER_CLOSED
+        if not self._admission.complete:
+            return self._admission.denied or Outcome.PARTNER_CLOSED
         if self._past["broken"]:
             return Outcome.PARTNER_CLOSED
         if self._past["target_first"]:
@@ -192,32 +197,12 @@ class Session:
         self._over.set()
 
     def named(self, username: str) -> None:
-        if not self.username:
-            self.username = username
+        first = not self.username
+        self._admission.named(username)
+        if first:
             self._tell_fact("session.started")
-        self.username = username
-
-    def offers(self, method: Method) -> bool:
-        return self._outcome is None and method in self._login.offered
-
-    async def password(self, username: str, password: str) -> bool:
-        """Whether the partner is logged in with it. asyncssh cancels it when the partner goes or tries another."""
-        if not self.offers(Method.PASSWORD):
-            return False
-        self.username = username
-        assert self._login.judges(Method.PASSWORD) == (Judge.TARGET,), "other rules are refused by `prepared`"
-        accepted = bool(password) and await self._target_accepts(connect.Login(username, Secret(password)))
-        if self._outcome is not None or self._over.is_set():
-            return False
-        self._login = self._login.after(Method.PASSWORD, accepted)
-        self._tell_login("ok" if accepted else Outcome.AUTH_DENIED)
-        if self._login.exhausted:
-            self.end(Outcome.AUTH_DENIED)
-        if self._login.complete and self._timer:
-            self._timer.cancel()
-            self.active()
-            self._check_idle()
-        return self._login.complete
+            if self._partner and (banner := self._door.node.banner):
+                self._partner.send_auth_banner("\r\n".join([*banner.splitlines(), ""]))
 
     def channel_requested(self) -> ChannelGrant:
         if self._outcome is not None or self._partner is None or self._target is None:
@@ -244,31 +229,47 @@ class Session:
         for exchange in tuple(self._exchanges):
             exchange.partner_full(full, "socket")
 
+    # --- the login (see `admission.Host`) ---
+
+    @property
+    def username(self) -> str:
+        return self._admission.username
+
+    @property
+    def ending(self) -> bool:
+        return self._outcome is not None or self._over.is_set()
+
+    def admitted(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self.active()
+        self._check_idle()
+
+    def exhausted(self, outcome: Outcome) -> None:
+        self.end(outcome, _TOO_MANY)
+
+    def tell_login(self, outcome: str, **facts: str) -> None:
+        if outcome != PARTIAL:
+            metrics.LOGINS_TOTAL.labels(self._door.listener.name, outcome).inc()
+        self._tell_fact("login", outcome=str(outcome), **facts)
+
     # --- the target ---
 
-    async def _target_accepts(self, login: connect.Login) -> bool:
-        """Let the target judge; what it cannot judge ends the session."""
-        try:
-            self._target = await self._dial(login)
-        except UspError as error:
-            if error.code == "target.auth_denied":
-                return False
-            self._tell_login(failures.outcome(error))
-            self.fail(error)
-            return False
-        self._target.congestion.watch(self._target_congested)
-        return True
-
-    async def _dial(self, login: connect.Login) -> ClientConnection:
+    async def dial(self, login: connect.Login) -> None:
+        """Log in at the target. UspError target.* or tunnel.* when that fails."""
         self._link = None
         if self._door.listener.path is not None:
             self._link = self._find_link()
             if self._link is None:
                 raise UspError("tunnel.down")
-        return await outbound.dial(self._door.target, login, self._link, self._target_lost, self._limits.connect)
+        assert self._target is None, "dialled once it is enough, and then no more"
+        self._target = await outbound.dial(
+            self._door.target, login, self._link, self._target_lost, self._limits.connect
+        )
+        self._target.congestion.watch(self._target_congested)
 
     def _target_lost(self, exc: Exception | None) -> None:
-        if self._target is None or self._outcome is not None or self._over.is_set():
+        if self._target is None or self.ending:
             return
         if self._link is not None and self._link.lost:
             self.fail(UspError("tunnel.down", "the tunnel link was lost"))
@@ -346,10 +347,6 @@ class Session:
 
     def _tell_fact(self, event: str, **more: JsonValue) -> None:
         self._tell({**self._who(), "event": event, **more})
-
-    def _tell_login(self, outcome: str) -> None:
-        metrics.LOGINS_TOTAL.labels(self._door.listener.name, outcome).inc()
-        self._tell_fact("login", outcome=str(outcome))
 
     def _tell_end(self, outcome: Outcome) -> None:
         if outcome is Outcome.PROBE:

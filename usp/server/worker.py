@@ -24,6 +24,7 @@ from usp import metrics, tasks
 from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
 from usp.log import get_logger
+from usp.passwords import REMEMBERED_SECONDS, Passwords
 from usp.server import ipc, messages, probe
 from usp.server.audit import JsonValue
 from usp.server.ipc import Channel
@@ -53,6 +54,7 @@ class Worker:
         limits = settings.server
         self._limits = Limits(limits.login_timeout, limits.connect_timeout, limits.idle_timeout)
         self._links = Links(start.server, start.slot, start.slots, link_timing(settings), channel.post)
+        self._passwords = Passwords(remember=REMEMBERED_SECONDS)
         self._versions: dict[int, Prepared] = {}
         self._current = 0
         self._preparing = 0
@@ -74,6 +76,7 @@ class Worker:
         self._others.spawn(self._report(), "metrics")
         await self._done.wait()
         await self._others.cancel()
+        self._passwords.close()
 
     # --- messages ---
 
@@ -176,7 +179,7 @@ class Worker:
         def find_link() -> Link | None:
             return self._links.get(path.tunnel, path.client) if path else None
 
-        return Session(ticket, door, self._limits, find_link, self._tell)
+        return Session(ticket, door, self._limits, find_link, self._tell, self._passwords)
 
     def _tunnel_socket(self, message: messages.TunnelSocket, sock: socket.socket) -> None:
         current = self._versions.get(self._current)

@@ -104,12 +104,15 @@ Start = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 async def serve(
-    sock: socket.socket, options: asyncssh.SSHServerConnectionOptions, owner: Callable[[], asyncssh.SSHServer]
+    sock: socket.socket,
+    options: asyncssh.SSHServerConnectionOptions,
+    owner: Callable[[], asyncssh.SSHServer],
+    kind: type[ServerConnection] = ServerConnection,
 ) -> ServerConnection:
     """Be SSH server on a connected socket. Returns when the peer has logged in; raises when it did not."""
     used = one_use(options)
     used.protocol_factory = owner
-    return await _run(ServerConnection, used, _on(sock))
+    return await _run(kind, used, _on(sock))
 
 
 async def speak(
@@ -130,6 +133,7 @@ async def dial(
     connect_timeout: float,
     link: ClientConnection | None = None,
     owner: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
+    kind: type[ClientConnection] = ClientConnection,
 ) -> ClientConnection:
     """Connect to an SSH server and log in: directly, or through `link` from the Proxy Client's side.
 
@@ -142,7 +146,7 @@ async def dial(
     used.password = login.password.reveal() if login.password else None
     used.client_keys = one_use_pairs(login.keys)
     start = _over_tcp(host, port, connect_timeout) if link is None else _through(link, host, port, connect_timeout)
-    return await _run(ClientConnection, used, start)
+    return await _run(kind, used, start)
 
 
 async def host_key(

@@ -6,6 +6,7 @@ wrong with one is a `UspError("key.unusable")` whose message never shows the key
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -41,7 +42,7 @@ def parse_private(text: Secret) -> asyncssh.SSHKey:
         if "assphrase" in str(error):
             raise UspError("key.unusable", _ENCRYPTED) from None
         raise UspError("key.unusable", "this is not a private key in OpenSSH or PEM form") from None
-    return _accepted(key)
+    return accepted(key)
 
 
 def parse_public(line: str) -> asyncssh.SSHKey:
@@ -53,7 +54,20 @@ def parse_public(line: str) -> asyncssh.SSHKey:
         key = asyncssh.import_public_key(text)
     except (asyncssh.KeyImportError, ValueError):
         raise UspError("key.unusable", "this is not a public key in OpenSSH form") from None
-    return _accepted(key)
+    return accepted(key)
+
+
+def public_data(line: str) -> bytes:
+    """A public line in SSH wire format, hardly checked: for the many keys of Accounts, which were parsed when saved."""
+    type, data, *_ = [*line.split(), "", ""]
+    try:
+        found = binascii.a2b_base64(data, strict_mode=True)
+    except ValueError:
+        found = b""
+    name = type.encode()
+    if type not in TYPES or not found.startswith(len(name).to_bytes(4, "big") + name):
+        raise UspError("key.unusable", "this is not a public key in OpenSSH form")
+    return found
 
 
 def public_line(key: asyncssh.SSHKey) -> str:
@@ -95,7 +109,8 @@ def pairs(private: Sequence[asyncssh.SSHKey]) -> tuple[asyncssh.SSHKeyPair, ...]
     return tuple(asyncssh.load_keypairs(list(private)))
 
 
-def _accepted(key: asyncssh.SSHKey) -> asyncssh.SSHKey:
+def accepted(key: asyncssh.SSHKey) -> asyncssh.SSHKey:
+    """The key, if it is of a type and size that is good enough."""
     type = key.get_algorithm()
     if type not in TYPES:
         raise UspError("key.unusable", f"keys of type {type} are not accepted; use one of {', '.join(TYPES[:5])}")

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncssh
+from argon2 import PasswordHasher
 
 from usp.model import FilterAction, InboundMethod, InboundSource, ListenerType, OutboundCredentials
+from usp.passwords import REMEMBERED_SECONDS, Passwords
+from usp.secret import Secret
 from usp.server.messages import Partner
 from usp.server.prepared import Door, Prepared, prepare
 from usp.server.session import Limits, Session
 from usp.server.tunnels import Link
 from usp.settings import ServerSettings
 from usp.snapshot import (
+    AccountSpec,
     Content,
+    CredentialsSpec,
     FilterSpec,
     ListenerSpec,
     NodeSpec,
     PathSpec,
+    RepositorySpec,
     RuleSpec,
     Snapshot,
     TargetSpec,
@@ -38,6 +44,8 @@ USER, PASSWORD = "alice", "correct horse"
 HOST_KEY, HOST_LINE = keys.generate()
 TARGET_KEY, TARGET_LINE = keys.generate()
 OTHER_KEY, OTHER_LINE = keys.generate()
+HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Cheap: tests have little time."""
 TUNNEL = TunnelSpec(id="t1", name="tunnel", address="127.0.0.1", port=4000, private_key=OTHER_KEY)
 
 
@@ -50,17 +58,45 @@ def rule(
     method: InboundMethod = InboundMethod.PASSWORD,
     source: InboundSource = InboundSource.NONE,
     out: OutboundCredentials = OutboundCredentials.PASSTHROUGH,
+    dedicated: CredentialsSpec | None = None,
+    trusted_ca_keys: tuple[str, ...] = (),
 ) -> RuleSpec:
-    return RuleSpec(id="r1", name="rule", method=method, source=source, outbound=out)
+    """Its Account Repository is "a1"."""
+    return RuleSpec(
+        id="r1",
+        name="rule",
+        method=method,
+        source=source,
+        outbound=out,
+        repository="a1" if source is InboundSource.ACCOUNT_REPOSITORY else None,
+        trusted_ca_keys=trusted_ca_keys,
+        dedicated=dedicated,
+    )
 
 
 def snapshot(
-    port: int, *, version: int = 1, pinned: str = TARGET_LINE, path: PathSpec | None = None, server: str = "s1"
+    port: int,
+    *,
+    version: int = 1,
+    pinned: str = TARGET_LINE,
+    path: PathSpec | None = None,
+    server: str = "s1",
+    of: RuleSpec | None = None,
+    accounts: Sequence[AccountSpec] = (),
+    banner: str = "",
+    host_keys: tuple[Secret, ...] = (HOST_KEY,),
 ) -> Snapshot:
+    """`of`: the node's Rule, by default 1."""
     node = NodeSpec(
-        id="n1", name="node", filter=FilterSpec(default=FilterAction.ALLOW), host_keys=(HOST_KEY,), rule=rule()
+        id="n1",
+        name="node",
+        filter=FilterSpec(default=FilterAction.ALLOW),
+        host_keys=host_keys,
+        rule=of or rule(),
+        banner=banner,
     )
     target = TargetSpec(id="o1", name="target", host="127.0.0.1", port=port, host_keys=(pinned,))
+    repositories = (RepositorySpec(id="a1", name="accounts", accounts=tuple(accounts)),) if accounts else ()
     listener = ListenerSpec(
         id="l1",
         name="partners",
@@ -71,7 +107,8 @@ def snapshot(
         target=target,
         path=path,
     )
-    return Snapshot.of(server, version, Content(listeners=(listener,), tunnels=(TUNNEL,) if path else ()))
+    tunnels = (TUNNEL,) if path else ()
+    return Snapshot.of(server, version, Content(listeners=(listener,), tunnels=tunnels, repositories=repositories))
 
 
 def prepared(made: Snapshot) -> Prepared:
@@ -81,10 +118,16 @@ def prepared(made: Snapshot) -> Prepared:
 
 
 class Target:
-    """An SFTP server on a directory. `connections`: those that live."""
+    """An SFTP server on a directory. `connections`: those that live. `seen`: (user name, method) of login attempts.
+
+    It accepts USER with PASSWORD, and the keys in `authorized` (public lines) of anybody; `users`: more passwords.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.seen: list[tuple[str, str]] = []
+        self.users = {USER: PASSWORD}
+        self.authorized: set[str] = set()
         self.port = 0
         self.logins = 0
         self.connections: set[asyncssh.SSHServerConnection] = set()
@@ -107,12 +150,20 @@ class Target:
             def password_auth_supported(self) -> bool:
                 return True
 
+            def public_key_auth_supported(self) -> bool:
+                return bool(target.authorized)
+
             def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
                 return session() if session else False
 
             def validate_password(self, username: str, password: str) -> bool:
                 target.logins += 1
-                return (username, password) == (USER, PASSWORD)
+                target.seen.append((username, "password"))
+                return target.users.get(username) == password
+
+            def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+                target.seen.append((username, "publickey"))
+                return keys.public_line(key) in target.authorized
 
         def factory(chan: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
             return asyncssh.SFTPServer(chan, chroot=str(self.root).encode())
@@ -146,6 +197,7 @@ class Gateway:
         self.live: list[Session] = []
         self.facts: list[dict[str, Any]] = []
         self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        self.passwords = Passwords(HASHER, remember=REMEMBERED_SECONDS)
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.listening.setblocking(False)
         self.port: int = self.listening.getsockname()[1]
@@ -158,7 +210,7 @@ class Gateway:
             ticket = Partner(
                 session=f"s{len(self.live)}", version=1, listener="l1", node="n1", peer_host=peer[0], peer_port=peer[1]
             )
-            session = Session(ticket, self.door, self.limits, self.link, self.facts.append)
+            session = Session(ticket, self.door, self.limits, self.link, self.facts.append, self.passwords)
             self.live.append(session)
             self._tasks.spawn(self._serve(session, sock), "session")
 
@@ -178,19 +230,24 @@ class Gateway:
         await asyncio.sleep(0)
         await self._tasks.cancel()
         self.listening.close()
+        self.passwords.close()
         assert self.outcomes.empty(), "a session nobody asked about"
 
     @asynccontextmanager
-    async def partner(self, password: str = PASSWORD, **options: Any) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    async def partner(
+        self, password: str | None = PASSWORD, **options: Any
+    ) -> AsyncIterator[asyncssh.SSHClientConnection]:
         connection = await asyncssh.connect(
             "127.0.0.1",
             self.port,
             config=None,
-            known_hosts=([keys.parse_public(HOST_LINE)], [], []),
-            client_keys=None,
-            username=USER,
             password=password,
-            **options,
+            **{
+                "known_hosts": ([keys.parse_public(HOST_LINE)], [], []),
+                "client_keys": None,
+                "username": USER,
+                **options,
+            },
         )
         try:
             yield connection

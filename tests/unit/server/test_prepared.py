@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from tests.unit.server.gateway import TUNNEL, settings, snapshot
+from tests.unit.server.gateway import (
+    HOST_LINE,
+    OTHER_KEY,
+    OTHER_LINE,
+    TUNNEL,
+    prepared,
+    rule,
+    settings,
+    snapshot,
+)
+from usp.model import InboundMethod, InboundSource, OutboundCredentials
+from usp.secret import Secret
+from usp.server.accounts import Account
 from usp.server.prepared import prepare
-from usp.snapshot import ClientSpec, Content, PathSpec, Snapshot
+from usp.snapshot import AccountSpec, ClientSpec, Content, CredentialsSpec, PathSpec, Snapshot
+from usp.ssh import keys
 
 PATH = PathSpec(tunnel="t1", client="c1")
 
@@ -87,3 +101,45 @@ def test_direct_mode_needs_no_preparation() -> None:
     assert found == ()
     assert ready is not None
     assert not ready.doors
+
+
+def test_accounts_and_credentials() -> None:
+    dedicated = CredentialsSpec(username="u", private_key=OTHER_KEY)
+    out, source = OutboundCredentials.DEDICATED, InboundSource.ACCOUNT_REPOSITORY
+    accounts = [
+        AccountSpec(username="a", public_keys=(OTHER_LINE,), target_username="b"),
+        AccountSpec(username="c", password=Secret("$argon2id$v=19$m=8,t=1,p=1$x$y")),
+    ]
+    of = rule(InboundMethod.PASSWORD_OR_PUBLIC_KEY, source, out, dedicated, (HOST_LINE,))
+    made = snapshot(22, of=of, accounts=accounts)
+    door = prepared(made).doors["l1", "n1"]
+    assert door.accounts is not None
+    assert len(door.accounts) == 2
+    assert door.accounts.find("a") == Account("a", None, frozenset({keys.public_data(OTHER_LINE)}), "b")
+    assert door.trusted_cas == {keys.public_data(HOST_LINE)}
+    assert door.dedicated is not None
+    assert (door.dedicated.username, len(door.dedicated.keys)) == ("u", 1)
+
+
+def test_problems_of_accounts_and_credentials() -> None:
+    source, out = InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED
+    accounts = [AccountSpec(username="a", public_keys=(OTHER_LINE, "ssh-ed25519 garbage"))]
+    bad_key = CredentialsSpec(username="u", private_key=Secret("garbage"))
+    of = rule(InboundMethod.PUBLIC_KEY, source, out, bad_key, ("ssh-rsa",))
+    assert set(problems(snapshot(22, of=of, accounts=accounts))) == {
+        "repositories.0.accounts.0.public_keys.1",
+        "listeners.0.nodes.0.rule.dedicated",
+        "listeners.0.nodes.0.rule.trusted_ca_keys.0",
+    }
+    without = snapshot(22, of=rule(InboundMethod.PUBLIC_KEY, source, out, CredentialsSpec(username="u")))
+    assert set(problems(without)) == {"listeners.0.nodes.0.rule.repository", "listeners.0.nodes.0.rule.dedicated"}
+
+
+def test_ten_thousand_accounts_take_little_time() -> None:
+    accounts = [AccountSpec(username=f"u{n}", public_keys=(OTHER_LINE,)) for n in range(10_000)]
+    source, out = InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED
+    of = rule(InboundMethod.PUBLIC_KEY, source, out, CredentialsSpec(username="u", password=Secret("p")))
+    made = snapshot(22, of=of, accounts=accounts)
+    started = time.perf_counter()
+    assert prepared(made).doors["l1", "n1"].accounts
+    assert time.perf_counter() - started < 2

@@ -56,9 +56,9 @@ async def test_a_wrong_password_is_an_ordinary_failure(target: Target, capsys: p
         with pytest.raises(asyncssh.PermissionDenied):
             async with gateway.partner("wrong"):
                 pass
-        assert await gateway.outcome() is Outcome.AUTH_DENIED
+        assert await gateway.outcome() is Outcome.TARGET_DENIED
         assert target.logins == 1
-        assert [fact["outcome"] for fact in gateway.told("login")] == ["auth_denied"]
+        assert [fact["outcome"] for fact in gateway.told("login")] == ["target_denied"]
         assert "wrong" not in str(gateway.facts)
     assert "WARN" not in capsys.readouterr().err
 
@@ -74,7 +74,7 @@ async def test_too_many_wrong_passwords(target: Target) -> None:
             await asyncssh.connect(
                 "127.0.0.1", gateway.port, config=None, known_hosts=None, client_factory=Stubborn, username=USER
             )
-        assert await gateway.outcome() is Outcome.AUTH_DENIED
+        assert await gateway.outcome() is Outcome.TARGET_DENIED
         assert target.logins == 6
 
 

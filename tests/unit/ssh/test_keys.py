@@ -78,3 +78,24 @@ def test_weak_keys_are_refused() -> None:
 def test_new_rsa_keys_have_3072_bits() -> None:
     private, _ = keys.generate("ssh-rsa")
     assert keys.facts(keys.parse_private(private))["bits"] == 3072
+
+
+@pytest.mark.parametrize("type", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"])
+def test_the_wire_form_of_a_public_line(type: str) -> None:
+    _, line = keys.generate(type, comment="somebody's key")
+    assert keys.public_data(f" {line} \n") == keys.parse_public(line).public_data
+
+
+@pytest.mark.parametrize(
+    "line", ["", "ssh-ed25519", "ssh-ed25519 garbage", "ssh-dss AAAAB3NzaC1kc3M=", "\u00e9 \u00e9"]
+)
+def test_what_is_no_public_line(line: str) -> None:
+    with pytest.raises(UspError) as caught:
+        keys.public_data(line)
+    assert caught.value.code == "key.unusable"
+
+
+def test_a_line_of_another_type_than_its_key() -> None:
+    _, line = keys.generate("ssh-ed25519")
+    with pytest.raises(UspError):
+        keys.public_data(line.replace("ssh-ed25519", "ssh-rsa"))

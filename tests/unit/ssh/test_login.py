@@ -1,0 +1,133 @@
+"""The internals of asyncssh that `usp.ssh.login` stands on, one by one; what it does with them: test_admission."""
+
+from __future__ import annotations
+
+import inspect
+
+import asyncssh
+import pytest
+from asyncssh import auth, connection
+from asyncssh.constants import MSG_USERAUTH_FAILURE
+from asyncssh.packet import Boolean, NameList, SSHPacket, String
+
+from usp.ssh import keys
+from usp.ssh.login import LoginServer, PartnerConnection, TargetConnection, _fingerprint, _signature_algorithm
+
+
+def source(of: object) -> str:
+    return " ".join(inspect.getsource(of).split())  # type: ignore[arg-type]
+
+
+def test_all_that_was_accepted_goes_through_send_userauth_success() -> None:
+    assert "await self._conn.send_userauth_success()" in source(auth.ServerAuth.send_success)
+    for handler in (auth._ServerPasswordAuth, auth._ServerPublicKeyAuth, auth._ServerKbdIntAuth):
+        assert "await self.send_success()" in source(handler)
+        assert "_auth_complete" not in source(handler)
+    assert source(connection.SSHConnection).count("MSG_USERAUTH_SUCCESS)") == 1
+    assert connection.SSHServerConnection.send_userauth_success is connection.SSHConnection.send_userauth_success
+
+
+def test_failure_names_the_methods_that_can_go_on_and_takes_the_flag() -> None:
+    text = source(connection.SSHConnection.send_userauth_failure)
+    assert "get_supported_server_auth_methods" in text
+    assert "Boolean(partial_success)" in text
+    assert "self._auth = None" in text
+
+
+def test_a_key_is_judged_by_validate_public_key_with_and_without_proof() -> None:
+    text = source(auth._ServerPublicKeyAuth._start)
+    assert "await self._conn.validate_public_key(self._username, key_data, msg, signature)" in text
+    assert "msg = packet.get_consumed_payload()" in text
+    assert "msg = b''" in text
+    validate = source(connection.SSHServerConnection.validate_public_key)
+    assert "key.verify(String(self._session_id) + msg, signature)" in validate
+    assert "_validate_client_certificate" in validate
+
+
+def test_certificates_come_by_our_check() -> None:
+    text = source(connection.SSHServerConnection._validate_client_certificate)
+    assert "await self._validate_openssh_certificate(" in text
+    inner = source(connection.SSHServerConnection._validate_openssh_certificate)
+    assert "self._owner.validate_ca_key(username, cert.signing_key)" in inner
+    assert "cert.validate(CERT_TYPE_USER" in inner
+    assert "source-address" in inner
+
+
+def test_another_user_name_is_announced() -> None:
+    text = source(connection.SSHConnection._process_userauth_request)
+    assert "if username != self._username" in text
+    assert "auth.cancel()" in text
+    assert ".begin_auth(self._username)" in source(connection.SSHConnection._finish_userauth)
+
+
+def test_the_clients_packet_table_is_looked_up_per_class() -> None:
+    handlers = connection.SSHConnection._packet_handlers
+    assert handlers[MSG_USERAUTH_FAILURE] is connection.SSHConnection._process_userauth_failure
+    assert TargetConnection._packet_handlers[MSG_USERAUTH_FAILURE] is TargetConnection._process_refusal
+    packet = SSHPacket(NameList([b"password"]) + Boolean(True))
+    assert packet.get_remaining_payload()[-1:] == b"\1"
+    assert packet.get_namelist() == [b"password"], "looking does not take"
+    assert "self._method = method" in source(auth.ClientAuth)
+
+
+def test_the_signature_names_its_algorithm() -> None:
+    key = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+    assert _signature_algorithm(key.sign(b"data", b"rsa-sha2-512")) == "rsa-sha2-512"
+    assert _signature_algorithm(key.sign(b"data", b"ssh-rsa")) == "ssh-rsa"
+    assert _signature_algorithm(b"") == ""
+
+
+def test_the_fingerprint_is_the_usual_one() -> None:
+    _, line = keys.generate()
+    key = keys.parse_public(line)
+    assert _fingerprint(key.public_data) == keys.fingerprint(key)
+    assert String(b"x") == b"\0\0\0\1x"
+
+
+class Server(LoginServer):
+    """Knows one key."""
+
+    def __init__(self, key: asyncssh.SSHKey) -> None:
+        self.key = key
+        self.tried: list[tuple[bool, bool]] = []
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return key == self.key
+
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return key == self.key
+
+    async def key_tried(self, fingerprint: str, *, fits: bool, proven: bool) -> bool:
+        self.tried.append((fits, proven))
+        return fits
+
+
+def partner_connection(key: asyncssh.SSHKey) -> tuple[PartnerConnection, Server]:
+    made = object.__new__(PartnerConnection)
+    made._owner = server = Server(key.convert_to_public())
+    made._session_id = b"session"
+    made._authorized_client_keys = None
+    return made, server
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "accepted"), [(b"rsa-sha2-256", True), (b"rsa-sha2-512", True), (b"ssh-rsa", False)]
+)
+async def test_no_sha1_signature_proves_a_key(algorithm: bytes, accepted: bool) -> None:
+    mine = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+    connection, server = partner_connection(mine)
+    signature = mine.sign(String(b"session") + b"message", algorithm)
+    assert await connection.validate_public_key("u", mine.public_data, b"", b"")
+    assert await connection.validate_public_key("u", mine.public_data, b"message", signature) is accepted
+    assert not await connection.validate_public_key("u", mine.public_data, b"another", signature)
+    assert not await connection.validate_public_key("u", b"garbage", b"", b"")
+    assert server.tried == [(True, False), (accepted, True), (False, True), (False, False)]
+
+
+async def test_a_certified_key_must_be_good_enough() -> None:
+    ca = asyncssh.generate_private_key("ssh-ed25519")
+    connection, _ = partner_connection(ca)
+    for size, accepted in ((1024, False), (2048, True)):
+        weak = asyncssh.generate_private_key("ssh-rsa", key_size=size)
+        certificate = ca.generate_user_certificate(weak, "id", principals=["u"])
+        assert await connection.validate_public_key("u", certificate.public_data, b"", b"") is accepted
