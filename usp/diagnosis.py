@@ -59,10 +59,11 @@ class Diagnosis(Model):
 
 
 class Login(Model):
-    """Shown to the target only after its host key was found to be pinned."""
+    """Shown to the target only after its host key was found to be pinned. Whatever is given is offered."""
 
     username: Annotated[str, Field(min_length=1, max_length=255)]
-    password: Secret
+    password: Secret | None = None
+    private_key: Secret | None = None
 
 
 class Probe(Model):

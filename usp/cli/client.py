@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -19,6 +20,7 @@ from usp.errors import CODES, Problem, UspError
 BASE: Final = "/api/v1"
 PAGE: Final = 500
 NOT_JSON: Final = object()
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Client:
@@ -43,6 +45,10 @@ class Client:
         """`patience`: seconds that the answer may take beyond the usual."""
         return self.ask("POST", path, query, body, patience)
 
+    def put(self, path: str, body: Any, *, revision: int) -> Any:
+        """Refused when the item is not at that revision any more."""
+        return self.ask("PUT", path, {}, body, headers={"If-Match": f'"{revision}"'})
+
     def pages(self, path: str) -> Iterator[Any]:
         """Every entry of a list, however many pages it has."""
         query: dict[str, str | int] = {"limit": PAGE}
@@ -54,11 +60,17 @@ class Client:
             query["after"] = answer["next"]
 
     def ask(
-        self, method: str, path: str, query: Mapping[str, str | int], body: Any = None, patience: float = 0.0
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        body: Any = None,
+        patience: float = 0.0,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Any:
         """The answer's JSON, None for an empty one; UspError for everything from 400 on."""
         target = self._prefix + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **headers}
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"

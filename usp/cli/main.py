@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from usp import __version__
-from usp.cli import show
+from usp.cli import diagnose, show
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
@@ -247,6 +247,10 @@ SESSIONS: Final[tuple[show.Column, ...]] = (
     ("in", lambda row: show.size(row.get("bytes_in", 0))),
     ("out", lambda row: show.size(row.get("bytes_out", 0))),
 )
+
+
+for _function in diagnose.COMMANDS:
+    command(_function)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from usp.manager.bell import Bell
 from usp.manager.catalog import Catalog, Change, Create, Delete, Delta, Update, apply, changes_of
 from usp.manager.compile import compile as compiled
 from usp.manager.control import Controls, Endpoint
+from usp.manager.diagnose import Diagnostics
 from usp.manager.kinds import item_of
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server, Version
@@ -70,6 +71,7 @@ class App:
         self.bell = Bell()
         self.administrators = Administrators(store, settings.login, clock, passwords)
         self.controls = Controls(settings.push.timeout)
+        self.diagnostics = Diagnostics(store, self.controls, self.note)
 
     async def close(self) -> None:
         self.administrators.close()

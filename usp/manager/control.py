@@ -6,6 +6,8 @@ because what is sent holds secrets. Connections are kept open and reused.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import socket
 import ssl
@@ -17,15 +19,21 @@ import aiohttp
 from pydantic import ValidationError
 
 from usp import tls
-from usp.errors import UspError
+from usp.diagnosis import LIMIT, MARGIN, Diagnosis, KeyScan, Probe
+from usp.errors import CODES, UspError
 from usp.manager.catalog import Catalog
 from usp.manager.kinds import item_of
 from usp.model import CaCertificate, Model, ProxyServer, Record, TlsCertificate
-from usp.secret import Secret
+from usp.secret import REVEAL, Secret
 from usp.snapshot import Snapshot
 from usp.status import Ack, Report, SessionStatus
 
 MAX_ANSWER: Final = 16 << 20
+
+
+MAX_DIAGNOSES: Final = 8
+"""Probes and scans at once. They take long, and connections to a server are shared with the pusher."""
+REFUSALS: Final = frozenset({404, 503})
 
 
 class _Sessions(Model):
@@ -60,6 +68,7 @@ class Controls:
     def __init__(self, timeout: float) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
         self._clients: dict[str, tuple[Endpoint, aiohttp.ClientSession]] = {}
+        self._diagnosing = asyncio.Semaphore(MAX_DIAGNOSES)
 
     async def close(self) -> None:
         clients = [client for _, client in self._clients.values()]
@@ -84,6 +93,23 @@ class Controls:
     async def kill(self, endpoint: Endpoint, session: str) -> None:
         await self._ask(endpoint, "DELETE", f"/v1/sessions/{session}", refusals={404})
 
+    async def probe(self, endpoint: Endpoint, ask: Probe) -> Diagnosis:
+        """What the server found on a listener's way to its target; it may refuse with a code of its own."""
+        return await self._diagnosis(endpoint, "/v1/probe", ask)
+
+    async def scan(self, endpoint: Endpoint, task: KeyScan) -> Diagnosis:
+        """Which host keys a target shows to the server."""
+        return await self._diagnosis(endpoint, "/v1/scan-host-key", task)
+
+    async def _diagnosis(self, endpoint: Endpoint, path: str, ask: Probe | KeyScan) -> Diagnosis:
+        body = ask.model_dump_json(context=REVEAL).encode()
+        async with self._diagnosing:
+            answer = await self._ask(endpoint, "POST", path, body, REFUSALS, timeout=LIMIT + 2 * MARGIN)
+        refusal = _refusal(answer)
+        if refusal is not None:
+            raise refusal
+        return self._parsed(Diagnosis, answer)
+
     async def _client(self, endpoint: Endpoint) -> aiohttp.ClientSession:
         known = self._clients.get(endpoint.name)
         if known is not None and known[0] == endpoint:
@@ -95,7 +121,7 @@ class Controls:
             peer=tls.server_uri(endpoint.name),
         )
         client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=4, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(ssl=context, limit=MAX_DIAGNOSES + 4, keepalive_timeout=60),
             timeout=self._timeout,
             trust_env=False,
         )
@@ -111,6 +137,7 @@ class Controls:
         path: str,
         body: bytes | None = None,
         refusals: set[int] | frozenset[int] = frozenset(),
+        timeout: float = 0.0,
     ) -> bytes:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         headers: Mapping[str, str] = {"Content-Type": "application/json"} if body is not None else {}
@@ -122,6 +149,7 @@ class Controls:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout, connect=5.0) if timeout else self._timeout,
             ) as response:
                 answer = await _bounded(response)
                 if response.status >= 300 and response.status not in refusals:
@@ -142,6 +170,17 @@ class Controls:
             return model.model_validate_json(answer)
         except ValidationError:
             raise UspError("server.unreachable", "its answer is not understood: is it another release?") from None
+
+
+def _refusal(answer: bytes) -> UspError | None:
+    """The server's own words, when the answer is one of its refusals."""
+    try:
+        told = json.loads(answer)
+    except ValueError:
+        return None
+    if isinstance(told, dict) and told.get("code") in CODES:
+        return UspError(told["code"], str(told.get("message", "")))
+    return None
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

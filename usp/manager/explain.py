@@ -7,7 +7,7 @@ that refuses ends it. What is true only now (nothing pushed, a port stopped, a t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -152,8 +152,7 @@ class _Way:
             self._direct(listener)
         else:
             rule = self._rule(self._node(listener))
-            self._account(rule)
-            self._target(listener, rule)
+            self._target(listener, rule, self._account(rule))
         self._path(server, deployment)
 
     # --- the steps ---
@@ -230,16 +229,15 @@ class _Way:
         )
         return rule
 
-    def _account(self, rule: Rule) -> None:
-        user = self._question.user
+    def _account(self, rule: Rule) -> Account | None:
         if rule.inbound_source is InboundSource.LDAP:
             raise self._refuse(StepName.ACCOUNT, "LDAP is not available yet")
         if rule.inbound_source is InboundSource.ACCOUNT_REPOSITORY:
-            self._account_in(rule)
-        else:
-            self._note(StepName.ACCOUNT, f"the target alone decides whether '{user}' may log in")
+            return self._account_in(rule)
+        self._note(StepName.ACCOUNT, f"the target alone decides whether '{self._question.user}' may log in")
+        return None
 
-    def _account_in(self, rule: Rule) -> None:
+    def _account_in(self, rule: Rule) -> Account:
         assert rule.account_repository is not None
         repository = self._catalog.records[rule.account_repository]
         self._enabled(StepName.ACCOUNT, repository)
@@ -252,14 +250,20 @@ class _Way:
         self.names["account"] = account.name
         if not account.enabled:
             raise self._refuse(StepName.ACCOUNT, f"Account '{account.name}' {named} is disabled")
-        keys = sum(self._catalog.records[id].item.enabled for id in account.public_keys)
+        keys, signers = self._count_enabled(account.public_keys), self._count_enabled(rule.trusted_ca_keys)
         has = f"{_some(account.password is not None, 'a password')} and {_some(keys, _count(keys, 'public key'))}"
-        if not _suffices(rule.inbound_method, password=account.password is not None, keys=keys):
+        if signers:
+            has += f" (or a certificate of {_count(signers, 'trusted CA key')})"
+        if not _suffices(rule.inbound_method, password=account.password is not None, keys=keys + signers):
             needs = f"while the Rule asks for {_WAYS[rule.inbound_method]}"
             raise self._refuse(StepName.ACCOUNT, f"Account '{account.name}' {named} has {has}, {needs}")
         self._note(StepName.ACCOUNT, f"Account '{account.name}' {named} has {has}")
+        return account
 
-    def _target(self, listener: Listener, rule: Rule) -> None:
+    def _count_enabled(self, ids: Iterable[str]) -> int:
+        return sum(self._catalog.records[id].item.enabled for id in ids)
+
+    def _target(self, listener: Listener, rule: Rule, account: Account | None) -> None:
         assert listener.default_outbound_node is not None
         record = self._catalog.records[listener.default_outbound_node]
         node = item_of(OutboundNode, record)
@@ -270,13 +274,14 @@ class _Way:
         if not usable:
             raise self._refuse(StepName.TARGET, f"all {PublicKey.title}s of Outbound Node '{node.name}' are disabled")
         where = f"Outbound Node '{node.name}', {_host_port(node.host, node.port)}"
-        self._note(StepName.TARGET, f"{where}, {self._as_whom(rule)}; pinned: {', '.join(usable)}")
+        self._note(StepName.TARGET, f"{where}, {self._as_whom(rule, account)}; pinned: {', '.join(usable)}")
 
-    def _as_whom(self, rule: Rule) -> str:
+    def _as_whom(self, rule: Rule, account: Account | None) -> str:
+        own = account.target_username if account else None
         if rule.outbound_credentials is OutboundCredentials.PASSTHROUGH:
-            return f"as '{self._question.user}' with the partner's own password"
+            return f"as '{own or self._question.user}' with the partner's own password"
         given = [word for word, value in (("password", rule.password), ("private key", rule.private_key)) if value]
-        return f"as '{rule.username}' with the Rule's {' and '.join(given)}"
+        return f"as '{own or rule.username}' with the Rule's {' and '.join(given)}"
 
     def _path(self, server: Record, deployment: Deployment) -> None:
         if deployment.tunnel is None:

@@ -175,7 +175,8 @@ class _Attempt:
 
     async def _login(self, target: Target, login: Login) -> None:
         async with self._hop(HopName.LOGIN) as hop:
-            shown = connect.Login(login.username, login.password)
+            pairs = keys.pairs([keys.parse_private(login.private_key)]) if login.private_key else ()
+            shown = connect.Login(login.username, login.password, pairs)
             connection = await outbound.dial(target, shown, self._link, lambda error: None, self._left())
             hop.detail = f"as '{login.username}'"
         try:

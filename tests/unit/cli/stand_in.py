@@ -56,7 +56,7 @@ def stand_in(folder: Path) -> Iterator[StandIn]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = _answer  # noqa: N815  (http.server's names)
+        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  (http.server's names)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

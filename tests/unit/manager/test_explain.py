@@ -140,6 +140,18 @@ def test_accounts_that_cannot_log_in() -> None:
     assert "no public keys" in texts(ask(catalog(disabled_key)), StepName.ACCOUNT)[0]
 
 
+def test_a_certificate_is_a_public_key_too() -> None:
+    only_key = ("rules", "dedicated", {"inbound_method": "public_key", "trusted_ca_keys": ["target-key"]})
+    found = ask(catalog(("accounts", "acme", {"public_keys": []}), only_key))
+    assert found.ok
+    assert "no public keys (or a certificate of 1 trusted CA key)" in texts(found, StepName.ACCOUNT)[0]
+
+
+def test_an_account_may_have_its_own_name_at_the_target() -> None:
+    own = ("accounts", "acme", {"target_username": "acme-at-home"})
+    assert "as 'acme-at-home' with the Rule's" in texts(ask(catalog(own)), StepName.TARGET)[0]
+
+
 DEDICATED_BY_PASSWORD: dict[str, Any] = {"private_key": None}
 
 

@@ -131,7 +131,7 @@ async def test_a_manager_asks_for_the_way_to_a_target(manager: Api) -> None:
     assert "10.0.0.7" in found["hops"][0]["detail"]
     for path, body, expected in (
         ("/v1/probe", '{"listener": "nobody"}', (404, "deployment.unknown")),
-        ("/v1/probe", '{"listener": "one", "login": {"username": "hush"}}', (400, "request.invalid")),
+        ("/v1/probe", '{"listener": "one", "login": {"password": "hush"}}', (400, "request.invalid")),
         ("/v1/scan-host-key", '{"host": "no host"}', (400, "request.invalid")),
     ):
         status, error = await manager("POST", path, body)

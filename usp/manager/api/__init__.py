@@ -2,7 +2,7 @@
 
 * `site`: the application: routes, middlewares, OpenAPI · `middleware`: what surrounds every request
 * `errors`: every failure as `application/problem+json` (RFC 9457) · `auth`: who asks
-* a module for each concern: `items`, `servers`, `run`, `sessions`, `access`, `events`
+* a module for each concern: `items`, `servers`, `run`, `sessions`, `access`, `events`, `diagnose`
 
 The API and the pusher never import each other: they meet in the store.
 """

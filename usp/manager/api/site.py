@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse
 
 import usp
 from usp.errors import UspError
-from usp.manager.api import access, errors, events, items, run, servers, sessions
+from usp.manager.api import access, diagnose, errors, events, items, run, servers, sessions
 from usp.manager.api.auth import TheApp
 from usp.manager.api.middleware import BodyLimit, Bugs, SecurityHeaders
 from usp.manager.app import App
@@ -33,7 +33,7 @@ def application(app: App) -> FastAPI:
     site.add_middleware(SecurityHeaders)
     errors.install(site)
     api = APIRouter(prefix=PREFIX, responses=errors.RESPONSES)
-    for part in (access, items, servers, run, sessions, events):
+    for part in (access, items, servers, run, sessions, events, diagnose):
         api.include_router(part.router)
     site.include_router(api)
     site.include_router(_probes)
