@@ -8,9 +8,9 @@ Supervisor side (parses no SSH byte, never imports asyncssh):
     acceptor    listening sockets
     slots       worker processes, restarted in their slots, and the books about what they hold
     refusals    connections refused at accept, counted and told
-    plan        which sockets to open, keep and close (pure)
     dispatch    which slot gets a connection, or none (pure)
 
-Between the two: `messages` (what is said, pure) and `ipc` (how it travels). On the worker side stand `worker` and what
-it imports; nothing of it is imported here.
+Which sockets to open, keep and close is decided by `usp.plan`, which managers ask too. Between the two sides stand
+`messages` (what is said, pure) and `ipc` (how it travels). On the worker side stand `worker` and what it imports;
+nothing of it is imported here.
 """

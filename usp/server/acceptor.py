@@ -15,7 +15,7 @@ from typing import Final
 
 from usp.errors import UspError
 from usp.log import get_logger
-from usp.server.plan import Endpoint
+from usp.plan import Endpoint
 
 log = get_logger(__name__)
 

@@ -21,7 +21,7 @@ from usp.diagnosis import KeyScan, Probe
 from usp.errors import Kind, Problem, UspError
 from usp.log import get_logger
 from usp.model import Model
-from usp.server.plan import Spec
+from usp.plan import Spec
 from usp.server.supervisor import Supervisor
 from usp.settings import ServerWeb
 from usp.snapshot import ListenerSpec, Snapshot, TunnelSpec

@@ -19,14 +19,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from usp import __version__, diagnosis, metrics, tasks
+from usp import plan as planning
 from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
 from usp.log import get_logger
+from usp.plan import Endpoint, Plan, Spec
 from usp.server import dispatch, ipc
-from usp.server import plan as planning
 from usp.server.acceptor import Acceptor
 from usp.server.messages import CloseLinks, Kill, Partner, Start, TunnelSocket
-from usp.server.plan import Endpoint, Plan, Spec
 from usp.server.refusals import Refusal, Refusals
 from usp.server.slots import COMMAND, HeldSession, Slot, Worker
 from usp.settings import ServerSettings

@@ -11,8 +11,8 @@ import pytest
 
 from tests.unit.server.support import free_port, until
 from usp.errors import UspError
+from usp.plan import Endpoint
 from usp.server.acceptor import Acceptor
-from usp.server.plan import Endpoint
 
 
 class Seen(list[tuple[Endpoint, str, int]]):

@@ -1,5 +1,7 @@
 """Which sockets to open, keep and close when a snapshot replaces another. Pure.
 
+Servers act on it, and managers foretell by it what a push will do.
+
 A port of the server is an *endpoint*: address and port. What listens there (a listener or a tunnel) may change while
 its socket stays, so that no waiting connection is lost: only endpoints are opened and closed.
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.server.support import listener, snapshot, tunnel
+from usp import plan as planning
 from usp.errors import Problem
 from usp.model import Startup
-from usp.server import plan as planning
-from usp.server.plan import Endpoint, overlap, plan, problems, wanted
+from usp.plan import Endpoint, overlap, plan, problems, wanted
 from usp.snapshot import ListenerSpec, PathSpec, Snapshot, TunnelSpec
 
 ADDRESSES = ["0.0.0.0", "127.0.0.1", "::", "::1"]
