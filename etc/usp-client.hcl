@@ -31,7 +31,7 @@ keepalive {
 # Seconds before connecting anew: doubled with every failure, between these two.
 retry {
   # initial = 0.5
-  # maximum = 4.0
+  # maximum = 2.0
 }
 
 log {

@@ -127,7 +127,7 @@ class TunnelSettings(Model):
 
 class RetrySettings(Model):
     initial: Seconds = Field(default=0.5, description="seconds before the first repetition")
-    maximum: Seconds = Field(default=4.0, description="seconds between repetitions at most")
+    maximum: Seconds = Field(default=2.0, description="seconds between repetitions at most")
 
     def problems(self) -> Iterator[Problem]:
         if self.maximum < self.initial:

@@ -45,7 +45,7 @@ def test_rclone(suite: Suite, rclone: list[str], tmp_path: Path) -> None:
     run([*rclone, "sync", str(source), "usp:rc"])
     assert (suite.files / "rc" / "big").read_bytes() == (source / "big").read_bytes()
     assert int((suite.files / "rc" / "sub" / "f7").stat().st_mtime) == MODIFIED
-    # Debian's rclone prints every line twice, whatever the server
+    # Debian's rclone 1.60 lists every file twice, of a local directory too; so no purge below
     assert len(set(run([*rclone, "lsf", "-R", "usp:rc"]).splitlines())) == 42
 
     run([*rclone, "moveto", "usp:rc/big", "usp:rc/bigger"])
@@ -54,7 +54,9 @@ def test_rclone(suite: Suite, rclone: list[str], tmp_path: Path) -> None:
     assert (tmp_path / "back" / "bigger").read_bytes() == (source / "big").read_bytes()
     assert (tmp_path / "back" / "sub" / "f39").read_bytes() == (source / "sub" / "f39").read_bytes()
 
-    run([*rclone, "purge", "usp:rc"])
+    (tmp_path / "empty").mkdir()
+    run([*rclone, "sync", str(tmp_path / "empty"), "usp:rc"])
+    run([*rclone, "rmdirs", "usp:rc"])
     assert not (suite.files / "rc").exists()
 
 
