@@ -65,6 +65,11 @@ def is_wanted(spec: Spec, run_states: RunStates) -> bool:
     return run_states.get(spec.id, by_itself)
 
 
+def why_not(spec: Spec, run_states: RunStates) -> str:
+    """Why it is not to listen."""
+    return "an administrator stopped it" if spec.id in run_states else "its start-up is manual"
+
+
 def wanted(snapshot: Snapshot | None, run_states: RunStates) -> dict[Endpoint, Spec]:
     """Who is to listen where."""
     return {endpoint(spec): spec for _, spec in specs(snapshot) if is_wanted(spec, run_states)}

@@ -101,3 +101,9 @@ def test_endpoints_are_shown_as_one_writes_them() -> None:
 )
 def test_problems(specs: list[ListenerSpec | TunnelSpec], expected: list[Problem]) -> None:
     assert list(problems(snapshot(1, *specs))) == expected
+
+
+def test_why_something_does_not_listen() -> None:
+    spec = listener("l", 1, startup=Startup.MANUAL)
+    assert planning.why_not(spec, {}) == "its start-up is manual"
+    assert planning.why_not(spec, {"l": False}) == "an administrator stopped it"
