@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from usp import plan as planning
 from usp.model import Model
@@ -152,7 +152,8 @@ class _Parts:
 
     def __init__(self, content: Content) -> None:
         self.found: dict[_Key, _Part] = {}
-        self._names = {spec.id: spec.name for spec in (*content.tunnels, *content.repositories)}
+        self._names = {spec.id: spec.name for spec in content.tunnels}
+        self._names |= {spec.id: spec.name for spec in content.repositories}
         for spec in (*content.listeners, *content.tunnels, *content.repositories):
             self._add(spec)
 
@@ -187,10 +188,9 @@ class _Parts:
             yield field, self._names.get(value, value) if field in IDS else value
 
 
-def _identity(spec: Model) -> tuple[str, str]:
+def _identity(spec: Any) -> tuple[str, str]:
     """Its name and id. An Account has no id in a snapshot: its user name is its repository's only one."""
-    fields = cast(Any, spec)
-    return (fields.username, fields.username) if isinstance(spec, AccountSpec) else (fields.name, fields.id)
+    return (spec.username, spec.username) if isinstance(spec, AccountSpec) else (spec.name, spec.id)
 
 
 def _lists(before: Iterable[Any], after: Iterable[Any]) -> str:
