@@ -45,8 +45,7 @@ def explain(
     if (login or dedicated) and not probe:
         raise click.UsageError("--login and --dedicated go with --probe.")
     if login:
-        password = click.prompt(f"Password of {login} at the target", hide_input=True, err=True)
-        body["login"] = {"username": login, "password": password}
+        body["login"] = {"username": login, "password": _password(f"Password of {login} at the target")}
     elif dedicated:
         body["login"] = "dedicated"
     answer = client.post("/explain", body, patience=PATIENCE if probe else 0.0)
@@ -60,7 +59,10 @@ def explain(
             click.echo(f"!  {show.printable(warning)}")
         if found:
             show.table(HOPS, found["hops"], title="Probe")
-        click.echo("the partner is let through" if answer["ok"] else "the partner is refused")
+        click.echo("the partner is let in" if answer["ok"] else "the partner is refused")
+        if found and not found["ok"]:
+            last = found["hops"][-1]
+            click.echo(f"the path ends at {last['name']}: {show.printable(last['detail'])}")
     if not answer["ok"] or (found and not found["ok"]):
         sys.exit(REFUSED)
 
@@ -114,6 +116,13 @@ def test_address(client: Client, as_json: bool, ip_filter: str, address: str) ->
 
 
 COMMANDS: Final[tuple[Callable[..., None], ...]] = (explain, scan_host_key, test_address)
+
+
+def _password(prompt: str) -> str:
+    """Asked for at a terminal, else the first line of the input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    return str(click.prompt(prompt, hide_input=True, err=True))
 
 
 def _pin(client: Client, outbound_node: str, server: str, new: list[Row]) -> None:

@@ -123,7 +123,8 @@ def target_facing(
 
 
 def scanning(types: Sequence[str], algorithms: Algorithms, timing: Timing) -> asyncssh.SSHClientConnectionOptions:
-    """Towards a target that is only asked for its key (`usp.ssh.connect.host_key`): nothing is trusted or shown."""
+    """Towards a target that is only asked for its key (`usp.ssh.connect.host_key`): any will do, since there is nothing
+    with which a login could go on."""
     options = _client_with((), _offer(algorithms), timing, types)
     options.preferred_auth = []
     options.known_hosts = None

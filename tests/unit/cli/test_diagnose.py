@@ -53,7 +53,7 @@ def test_explain(site: StandIn) -> None:
     site.answers["POST /explain"] = explained()
     result = usp(site, *ASK)
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == ["ok server: Proxy Server 's'", "the partner is let through"]
+    assert result.stdout.splitlines() == ["ok server: Proxy Server 's'", "the partner is let in"]
     body = {"server": "s", "listener": "l", "source": "192.0.2.7", "user": "u", "probe": False}
     assert site.asked == [("POST /explain", body)]
 
@@ -78,6 +78,7 @@ def test_a_probe_shows_its_hops(site: StandIn) -> None:
     assert "pass word" not in result.output
     assert "192.0.2.1:22" in result.stdout
     assert "target.auth_denied" in result.stdout
+    assert result.stdout.splitlines()[-1] == "the path ends at login: to 192.0.2.1:22"
     assert site.asked[0][1]["login"] == {"username": "alice", "password": "pass word"}
     site.answers["POST /explain"] = explained(probe={"ok": True, "hops": [HOP], "host_keys": []})
     result = usp(site, *ASK, "--probe", "--dedicated", "--json")

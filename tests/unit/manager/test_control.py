@@ -16,6 +16,7 @@ from tests.unit.manager.servers import files, server
 from tests.unit.manager.site import CA, MANAGER, NOW, SERVER
 from tests.unit.server.support import connected, free_port, hear, listener, snapshot, tunnel
 from usp import pki, tls
+from usp.diagnosis import Probe
 from usp.errors import UspError
 from usp.manager.control import MAX_ANSWER, Controls, Endpoint
 from usp.secret import Secret
@@ -189,3 +190,27 @@ async def test_a_name_that_does_not_exist(controls: Controls) -> None:
 
 def test_endpoints_do_not_show_their_key() -> None:
     assert MANAGER.key.splitlines()[1] not in repr(endpoint(1))
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "code", "words"),
+    [
+        (503, '{"code": "probe.busy", "message": "later"}', "probe.busy", "later"),
+        (404, '{"code": "deployment.unknown"}', "deployment.unknown", ""),
+        (404, "<html>", "server.unreachable", "another release"),
+        (404, '{"code": "no.such.code", "message": "x"}', "server.unreachable", "another release"),
+        (500, '{"code": "internal", "message": "x"}', "server.unreachable", "500"),
+        (200, "[]", "server.unreachable", "another release"),
+    ],
+)
+async def test_what_a_server_refuses_to_try(
+    tmp_path: Path, controls: Controls, status: int, text: str, code: str, words: str
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=text, status=status)
+
+    async with answering(tmp_path, answer) as port:
+        with pytest.raises(UspError, match=words or None) as caught:
+            await controls.probe(endpoint(port), Probe(listener="one"))
+        assert caught.value.code == code
+        await controls.close()

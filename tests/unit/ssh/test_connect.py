@@ -20,7 +20,7 @@ from usp.secret import Secret
 from usp.ssh import connect, keys
 from usp.ssh.connect import ClientConnection, Congestion, Login, ServerConnection, dial, serve, speak
 from usp.ssh.failures import target_failure
-from usp.ssh.options import Timing, partner_facing, target_facing
+from usp.ssh.options import SIGNATURES, Timing, partner_facing, scanning, target_facing
 
 PRIVATE, PUBLIC = keys.generate()
 OTHER_PUBLIC = keys.generate()[1]
@@ -255,3 +255,38 @@ def test_the_internals_of_asyncssh_that_are_relied_upon() -> None:
     assert "_wait == 'auth'" in inspect.getsource(base)
     assert list(inspect.signature(base._cleanup).parameters) == ["self", "exc"]
     assert list(inspect.signature(base.data_received).parameters) == ["self", "data", "datatype"]
+
+
+async def test_a_host_key_is_read_without_a_login_and_must_be_proven() -> None:
+    async with raw_server() as (port, heard):
+        key = await connect.host_key("127.0.0.1", port, scanning(SIGNATURES, Algorithms(), TIMING), connect_timeout=1)
+    assert keys.public_line(key) == PUBLIC
+    assert heard == []  # not even a user name
+
+
+async def test_a_key_that_the_target_does_not_have_is_not_believed() -> None:
+    (forged,) = keys.pairs([keys.parse_private(USER_KEY)])
+    forged.public_data = keys.parse_private(PRIVATE).public_data
+    async with raw_server(forged) as (port, heard):
+        with pytest.raises(asyncssh.Error):
+            await connect.host_key("127.0.0.1", port, scanning(SIGNATURES, Algorithms(), TIMING), connect_timeout=1)
+    assert heard == []
+
+
+@asynccontextmanager
+async def raw_server(key: Any = None) -> AsyncIterator[tuple[int, list[str]]]:
+    """With PRIVATE or another host key; and the logins that were begun there."""
+    heard: list[str] = []
+
+    class Server(asyncssh.SSHServer):
+        def begin_auth(self, username: str) -> bool:
+            heard.append(username)
+            return True
+
+    shown = key or keys.parse_private(PRIVATE)
+    acceptor = await asyncssh.create_server(Server, "127.0.0.1", 0, config=None, server_host_keys=[shown])
+    try:
+        yield acceptor.get_port(), heard
+    finally:
+        acceptor.close()
+        await acceptor.wait_closed()

@@ -104,6 +104,15 @@ def test_logins_of_the_four_legs() -> None:
     assert (theirs.public_key_auth, theirs.password_auth, theirs.kbdint_auth) == (True, False, False)
 
 
+@pytest.mark.usefixtures("hostile_home")
+def test_for_reading_a_key_there_is_nothing_to_log_in_with() -> None:
+    made = options.scanning(["rsa-sha2-512"], Algorithms(), TIMING)
+    assert not made.config.loaded
+    assert made.server_host_key_algs == ["rsa-sha2-512"]
+    assert (made.known_hosts, made.client_keys, made.password, made.agent_path) == (None, None, None, None)
+    assert made.preferred_auth == []
+
+
 def test_rsa_keys_sign_with_sha2_only() -> None:
     private, public = rsa()
     made = options.partner_facing([private, PRIVATE], Algorithms(), TIMING)
