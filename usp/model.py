@@ -127,6 +127,7 @@ class CaCertificate(Item):
     title = "CA Certificate"
 
     certificate: Pem = Field(description="PEM; verifies a Proxy Server's management certificate")
+    private_key: Secret | None = Field(default=None, description="PEM; only needed to sign TLS Certificates here")
 
 
 class TlsCertificate(Item):

@@ -12,10 +12,13 @@ from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 GRACE: Final = timedelta(minutes=5)
+
+Signer = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+"""Keys that a CA from elsewhere may have; ours are ECDSA P-256."""
 
 
 class Identity(NamedTuple):
@@ -51,22 +54,50 @@ def issue(
     """A certificate for TLS server and client use, named by its SANs: URI (see `usp.tls.identity`), DNS and IP."""
     ca_cert = x509.load_pem_x509_certificate(ca.cert.encode())
     ca_key = serialization.load_pem_private_key(ca.key.encode(), password=None)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    assert isinstance(ca_key, Signer)
     key = ec.generate_private_key(ec.SECP256R1())
+    return _issue(_names(uri, dns, ips), key, ca_key, ca_cert.subject, now, days)
+
+
+def self_signed(
+    *,
+    now: datetime,
+    uri: str | None = None,
+    dns: Iterable[str] = (),
+    ips: Iterable[str] = (),
+    days: int = 825,
+) -> Identity:
+    """The same, signed by itself: whoever is to trust it is given this very certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return _issue(_names(uri, dns, ips), key, key, None, now, days)
+
+
+def _names(uri: str | None, dns: Iterable[str], ips: Iterable[str]) -> list[x509.GeneralName]:
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)] if uri else []
     names += [x509.DNSName(name) for name in dns]
     names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ips]
     assert names, "a certificate that names nobody"
+    return names
+
+
+def _issue(
+    names: list[x509.GeneralName],
+    key: ec.EllipticCurvePrivateKey,
+    signer: Signer,
+    issuer: x509.Name | None,
+    now: datetime,
+    days: int,
+) -> Identity:
     subject = _name(str(names[0].value))
-    builder = _builder(subject, ca_cert.subject, key.public_key(), now, days)
+    builder = _builder(subject, issuer or subject, key.public_key(), now, days)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = builder.add_extension(identifier, critical=False)
-    return _signed(builder, ca_key, key)
+    return _signed(builder, signer, key)
 
 
 def _builder(
@@ -101,10 +132,9 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _signed(
-    builder: x509.CertificateBuilder, signer: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePrivateKey
-) -> Identity:
-    certificate = builder.sign(signer, hashes.SHA256())
+def _signed(builder: x509.CertificateBuilder, signer: Signer, key: ec.EllipticCurvePrivateKey) -> Identity:
+    hashed = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    certificate = builder.sign(signer, hashed)
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from usp import pki
 
@@ -41,3 +43,16 @@ def test_the_key_stays_out_of_repr() -> None:
     cert, key = ca
     assert cert.startswith("-----BEGIN CERTIFICATE-----")
     assert key.startswith("-----BEGIN PRIVATE KEY-----")
+
+
+def test_self_signed_and_signed_by_others_keys() -> None:
+    alone = x509.load_pem_x509_certificate(pki.self_signed(uri="usp://manager/m", now=NOW, days=3).cert.encode())
+    alone.verify_directly_issued_by(alone)
+    assert alone.not_valid_after_utc == NOW + timedelta(days=3)
+    for key in (ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)):
+        text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "from elsewhere")])
+        algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+        root = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW).sign(key, algorithm)
+        issued = pki.issue(pki.Identity(root.public_bytes(Encoding.PEM).decode(), text), dns=["x"], now=NOW)
+        x509.load_pem_x509_certificate(issued.cert.encode()).verify_directly_issued_by(root)

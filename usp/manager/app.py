@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from usp.errors import Problem, UspError
+from usp.errors import UspError
 from usp.manager import keys
 from usp.manager.bell import Bell
-from usp.manager.catalog import Catalog, Change, Create, Delete, Delta, Update, apply, changes_of
+from usp.manager.catalog import Catalog, Change, Delta, apply, changes_of
 from usp.manager.compile import compile as compiled
 from usp.manager.control import Controls, Endpoint
 from usp.manager.diagnose import Diagnostics
-from usp.manager.kinds import item_of
+from usp.manager.entry import Entry
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server, Version
 from usp.manager.users import Actor, Administrators
-from usp.model import Account, Deployment, ProxyServer, Record, Tunnel, is_password_hash
-from usp.passwords import MAX_LENGTH, Passwords
-from usp.secret import REDACTED
+from usp.model import Deployment, ProxyServer, Record, Tunnel
+from usp.passwords import Passwords
 from usp.settings import ManagerSettings
 from usp.status import PushState, SessionStatus
 
@@ -70,6 +69,7 @@ class App:
         self.settings = settings
         self.bell = Bell()
         self.administrators = Administrators(store, settings.login, clock, passwords)
+        self.entry = Entry(self.administrators.passwords, settings.name, clock)
         self.controls = Controls(settings.push.timeout)
         self.diagnostics = Diagnostics(store, self.controls, self.note)
 
@@ -85,49 +85,30 @@ class App:
     async def write(self, actor: Actor, changes: Sequence[Change]) -> Delta:
         """Make the changes, all or nothing. UspError item.*, or catalog.conflict when others write all the time."""
         actor.require(Role.ADMIN)
-        changes = [await self._completed(change) for change in changes]
+        changes = await self.entry.admit(await self.store.items.read(), changes)
         for _ in range(WRITE_ATTEMPTS):
-            catalog = await self.store.items.read()
-            now = self.clock()
-            delta = apply(catalog, changes, now=now, new_id=lambda: str(uuid4()), facts=keys.facts)
-            if not delta:
+            delta = self.delta(await self.store.items.read(), changes)
+            if await self.save(actor, delta):
                 return delta
-            try:
-                await self.store.items.write(delta, author=actor.name, at=now)
-            except UspError as error:
-                if error.code != "catalog.conflict":
-                    raise
-                continue
-            for word, record in changes_of(delta):
-                await self.note(actor, f"item.{word}", f"{record.kind}/{record.item.name}", revision=record.revision)
-            return delta
         raise UspError("catalog.conflict")
 
-    async def _completed(self, change: Change) -> Change:
-        """With what is not the writer's to give: a key that is generated on request, the hash of a password."""
-        if isinstance(change, Delete) or isinstance(change.fields, bytes):
-            return change
-        fields = change.fields
-        if isinstance(change, Create):  # an RSA key takes a while
-            fields = await asyncio.to_thread(keys.expand_generate, change.kind, fields)
-        password = fields.get("password")
-        if change.kind == Account.kind and isinstance(password, str) and password not in ("", REDACTED):
-            fields = {**fields, "password": await self._kept(change, password)}
-        return replace(change, fields=fields)
+    def delta(self, catalog: Catalog, changes: Sequence[Change]) -> Delta:
+        return apply(catalog, changes, now=self.clock(), new_id=lambda: str(uuid4()), facts=keys.facts)
 
-    async def _kept(self, change: Create | Update, password: str) -> str:
-        """An Account's password as it is kept: hashed; a hash as it is; one that did not change as it was."""
-        if is_password_hash(password):
-            return password
-        if password.startswith("$argon2") or len(password) > MAX_LENGTH:
-            msg = f"must be a password of at most {MAX_LENGTH} characters, or an argon2id hash of moderate cost"
-            raise UspError("item.invalid", problems=[Problem((*change.loc, "password"), msg)])
-        if isinstance(change, Update):
-            record = (await self.store.items.read()).find(change.kind, change.key)
-            stored = item_of(Account, record).password if record else None
-            if stored and await self.administrators.passwords.verify(stored.reveal(), password):
-                return stored.reveal()
-        return await self.administrators.passwords.hash(password)
+    async def save(self, actor: Actor, delta: Delta) -> bool:
+        """Write it and leave events; False when the catalog has moved on meanwhile."""
+        try:
+            await self.store.items.write(delta, author=actor.name, at=self.clock())
+        except UspError as error:
+            if error.code != "catalog.conflict":
+                raise
+            return False
+        events = [
+            self._event(actor, f"item.{word}", f"{record.kind}/{record.item.name}", revision=delta.revision)
+            for word, record in changes_of(delta)
+        ]
+        await self.store.events.add(*events)
+        return True
 
     # --- servers ---
 
@@ -218,5 +199,7 @@ class App:
     # --- events ---
 
     async def note(self, actor: Actor, action: str, target: str = "", **detail: Any) -> None:
-        event = Event(at=self.clock(), author=actor.name, action=action, target=target, peer=actor.peer, detail=detail)
-        await self.store.events.add(event)
+        await self.store.events.add(self._event(actor, action, target, **detail))
+
+    def _event(self, actor: Actor, action: str, target: str, **detail: Any) -> Event:
+        return Event(at=self.clock(), author=actor.name, action=action, target=target, peer=actor.peer, detail=detail)

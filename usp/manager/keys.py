@@ -1,9 +1,12 @@
-"""Keys and certificates in items: parsed when they are saved, read out for people, generated on request."""
+"""Keys and certificates in items: parsed when they are saved, and read out for people.
+
+(How they are made and decrypted: usp.manager.entry.)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -11,16 +14,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from usp.errors import Problem, UspError
-from usp.model import CaCertificate, Item, PrivateKey, PublicKey, TlsCertificate
+from usp.model import CaCertificate, Item, PrivateKey, PublicKey, Record, TlsCertificate
 from usp.secret import Secret
 from usp.ssh import keys
-
-GENERATED: Final = {
-    "ed25519": "ssh-ed25519",
-    "ecdsa-p256": "ecdsa-sha2-nistp256",
-    "rsa-3072": "ssh-rsa",
-}
-"""What `"generate": ...` of a Private Key may say -> the key type."""
 
 Facts = Mapping[str, str | int]
 
@@ -37,23 +33,25 @@ def facts(item: Item) -> Facts:
             _at("private_key", lambda: _check_pair(item.certificate, item.private_key))
             return found
         case CaCertificate():
-            return _at("certificate", lambda: _certificate(item.certificate, authority=True))
+            found = _at("certificate", lambda: _certificate(item.certificate, authority=True))
+            if item.private_key is not None:
+                key = item.private_key
+                _at("private_key", lambda: _check_pair(item.certificate, key))
+            return found
         case _:
             return {}
 
 
-def expand_generate(kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Replace `"generate": "ed25519"` of a new Private Key by a key that nobody has seen yet."""
-    if kind != PrivateKey.kind or "generate" not in fields:
-        return fields
-    if "private_key" in fields:
-        raise UspError("item.invalid", problems=[Problem(("generate",), "goes without private_key: give one of them")])
-    wanted = fields["generate"]
-    if not isinstance(wanted, str) or wanted not in GENERATED:
-        raise UspError("item.invalid", problems=[Problem(("generate",), f"must be one of {', '.join(GENERATED)}")])
-    private, _ = keys.generate(GENERATED[wanted], comment=str(fields.get("name", "")))
-    rest = {name: value for name, value in fields.items() if name != "generate"}
-    return {**rest, "private_key": private.reveal()}
+def public(record: Record) -> tuple[str, str]:
+    """What others are given of a key or certificate: (a suffix for its file, the text)."""
+    match record.item:
+        case CaCertificate() | TlsCertificate():
+            return "pem", record.item.certificate.strip() + "\n"
+        case PublicKey():
+            return "pub", record.item.public_key.strip() + "\n"
+        case PrivateKey():
+            return "pub", f"{record.facts['public_key']} {record.item.name}\n"
+    raise AssertionError(record.kind)
 
 
 def _at(field: str, read: Any) -> Facts:
@@ -121,7 +119,7 @@ def _check_pair(certificate: str, private_key: Secret) -> Facts:
     try:
         key = load_pem_private_key(private_key.reveal().encode(), password=None)
     except TypeError:
-        raise UspError("key.unusable", "the private key is encrypted; give it without a passphrase") from None
+        raise UspError("key.unusable", "the private key is encrypted; give its passphrase, too") from None
     except ValueError:
         raise UspError("key.unusable", "this is not a private key in PEM form") from None
     if key.public_key() != _load_chain(certificate)[0].public_key():

@@ -10,11 +10,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from usp.errors import UspError
-from usp.model import KINDS, Item, Record, Ref
+from usp.model import KINDS, CaCertificate, Item, PrivateKey, Record, Ref, TlsCertificate
 from usp.secret import Secret
+
+ENVELOPE: Final = frozenset(Record.model_fields) - {"item"}
+"""What is around an item's own fields where it is shown."""
+
+GENERATE: Final = "generate"
+MADE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        PrivateKey.kind: ("private_key",),
+        CaCertificate.kind: ("certificate", "private_key"),
+        TlsCertificate.kind: ("certificate", "private_key"),
+    }
+)
+"""Kinds that are made on request, with `generate` -> the fields that come of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ TYPES: Final = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
 """Key types (RFC 8332, 8709, 5656; PROTOCOL.u2f for sk-): everything else is refused."""
-_ENCRYPTED: Final = "the private key is encrypted; give it without a passphrase"
+_ENCRYPTED: Final = "the private key is encrypted; give its passphrase, too"
 
 
 def parse_private(text: Secret) -> asyncssh.SSHKey:
@@ -43,6 +43,17 @@ def parse_private(text: Secret) -> asyncssh.SSHKey:
             raise UspError("key.unusable", _ENCRYPTED) from None
         raise UspError("key.unusable", "this is not a private key in OpenSSH or PEM form") from None
     return accepted(key)
+
+
+def decrypt(text: Secret, passphrase: Secret) -> Secret:
+    """The private key without its passphrase, in OpenSSH form."""
+    try:
+        key = asyncssh.import_private_key(text.reveal(), passphrase.reveal())
+    except asyncssh.KeyEncryptionError:
+        raise UspError("key.unusable", "the passphrase does not open the private key") from None
+    except ValueError:
+        raise UspError("key.unusable", "this is not a private key in OpenSSH or PEM form") from None
+    return Secret(key.export_private_key("openssh").decode("ascii"))
 
 
 def parse_public(line: str) -> asyncssh.SSHKey:

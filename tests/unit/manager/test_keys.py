@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from usp import pki
 from usp.errors import UspError
-from usp.manager.keys import expand_generate, facts
-from usp.model import CaCertificate, IpFilter, PrivateKey, PublicKey, TlsCertificate
+from usp.manager.keys import facts, public
+from usp.model import CaCertificate, IpFilter, PrivateKey, PublicKey, Record, TlsCertificate
 from usp.secret import Secret
 from usp.ssh import keys
 
@@ -85,6 +85,7 @@ ODD = ed448.Ed448PrivateKey.generate()
         (CaCertificate(name="c", certificate=CA.cert + CA.key), "certificate", "a private key in it"),
         (CaCertificate(name="c", certificate=LEAF.cert), "certificate", "may not sign"),
         (CaCertificate(name="c", certificate=certificate(KEY)), "certificate", "may not sign"),
+        (CaCertificate(name="c", certificate=CA.cert, private_key=Secret(LEAF.key)), "private_key", "does not belong"),
         (TlsCertificate(name="c", certificate="x", private_key=Secret("x")), "certificate", "not a certificate"),
         (TlsCertificate(name="c", certificate=LEAF.cert, private_key=Secret("x")), "private_key", "not a private"),
         (TlsCertificate(name="c", certificate=LEAF.cert, private_key=Secret(OTHER.key)), "private_key", "belong"),
@@ -100,27 +101,16 @@ def test_refused(item: Any, field: str, msg: str) -> None:
     assert msg in problem.msg
 
 
-@pytest.mark.parametrize(
-    ("generate", "type", "bits"),
-    [("ed25519", "ssh-ed25519", 256), ("ecdsa-p256", "ecdsa-sha2-nistp256", 256), ("rsa-3072", "ssh-rsa", 3072)],
-)
-def test_generated(generate: str, type: str, bits: int) -> None:
-    fields = expand_generate("private-keys", {"name": "k", "generate": generate, "description": "d"})
-    assert fields.keys() == {"name", "description", "private_key"}
-    found = facts(PrivateKey(name="k", private_key=Secret(fields["private_key"])))
-    assert (found["type"], found["bits"]) == (type, bits)
+def test_public_parts() -> None:
+    def shown(item: Any) -> tuple[str, str]:
+        return public(
+            Record(kind=item.kind, id="i", revision=1, created_at=NOW, updated_at=NOW, item=item, facts=facts(item))
+        )
 
-
-def test_nothing_to_generate() -> None:
-    fields = {"name": "k"}
-    assert expand_generate("private-keys", fields) is fields
-    assert expand_generate("rules", {"generate": "ed25519"}) == {"generate": "ed25519"}, "the model will refuse it"
-
-
-@pytest.mark.parametrize(
-    "more", [{"generate": "dsa"}, {"generate": ["ed25519"]}, {"generate": "ed25519", "private_key": "x"}]
-)
-def test_what_cannot_be_generated(more: dict[str, Any]) -> None:
-    with pytest.raises(UspError) as caught:
-        expand_generate("private-keys", {"name": "k", **more})
-    assert [problem.loc for problem in caught.value.problems] == [("generate",)]
+    assert shown(PrivateKey(name="k", private_key=PRIVATE)) == ("pub", f"{PUBLIC} k\n")
+    assert shown(PublicKey(name="k", public_key=f" {PUBLIC} me\n")) == ("pub", f"{PUBLIC} me\n")
+    assert shown(CaCertificate(name="c", certificate=CA.cert, private_key=Secret(CA.key))) == ("pem", CA.cert)
+    tls = TlsCertificate(name="c", certificate=LEAF.cert, private_key=Secret(LEAF.key))
+    assert shown(tls) == ("pem", LEAF.cert)
+    with pytest.raises(AssertionError):
+        shown(IpFilter(name="f"))

@@ -13,17 +13,21 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import models_json_schema
 
 from usp.errors import UspError
 from usp.manager.api.auth import Admin, Asking, TheApp
 from usp.manager.catalog import Create, Delete, Update
-from usp.manager.keys import GENERATED
-from usp.manager.kinds import model_of, secrets
-from usp.model import KINDS, Item, PrivateKey, Record
+from usp.manager.entry import GENERATED, NewCa, NewCertificate
+from usp.manager.keys import public
+from usp.manager.kinds import ENVELOPE, MADE, model_of, secrets
+from usp.model import KINDS, CaCertificate, Item, PrivateKey, PublicKey, Record, TlsCertificate
 
 PATH: Final = "/api/v1/items"
+PUBLIC_KINDS: Final = frozenset({*MADE, PublicKey.kind})
+KINDS_BY_MODEL: Final = {model.__name__: kind for kind, model in KINDS.items()}
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at the most")]
 After = Annotated[str, Query(max_length=255, description="`next` of the page before")]
@@ -41,7 +45,7 @@ class Envelope(BaseModel):
     facts: dict[str, str | int] = Field(description="Read out of keys and certificates")
 
 
-ENVELOPE: Final = frozenset(Envelope.model_fields)
+assert Envelope.model_fields.keys() == ENVELOPE
 
 
 class Json(Response):
@@ -144,6 +148,21 @@ def _add(router: APIRouter, kind: str, model: type[Item]) -> None:
     async def get(app: TheApp, actor: Asking, key: str) -> Response:
         return _answer((await app.catalog()).get(kind, key))
 
+    if kind in PUBLIC_KINDS:
+
+        @router.get(
+            f"/{kind}/{{key}}/public",
+            operation_id=f"download_{one}",
+            tags=tags,
+            summary=f"What others are given of a {model.title}: its certificate (PEM), or its public key (one line)",
+            response_class=PlainTextResponse,
+        )
+        async def download(app: TheApp, actor: Asking, key: str) -> Response:
+            record = (await app.catalog()).get(kind, key)
+            suffix, text = public(record)
+            file = {"Content-Disposition": f'attachment; filename="{record.item.name}.{suffix}"'}
+            return PlainTextResponse(text, headers=file)
+
     @router.put(
         f"/{kind}/{{key}}",
         operation_id=f"replace_{one}",
@@ -203,9 +222,20 @@ def request_schemas() -> dict[str, Any]:
     models = [(model, "validation") for model in KINDS.values()]
     _, found = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: dict[str, Any] = found["$defs"]
-    key = schemas[PrivateKey.__name__]
-    key["properties"]["generate"] = {"enum": list(GENERATED), "description": "In place of private_key, in a POST"}
-    key["required"].remove("private_key")
+    wishes: Mapping[str, Any] = {
+        PrivateKey.__name__: {"enum": list(GENERATED)},
+        CaCertificate.__name__: NewCa.model_json_schema(),
+        TlsCertificate.__name__: NewCertificate.model_json_schema(),
+    }
+    for name, wish in wishes.items():
+        schema, made = schemas[name], MADE[KINDS_BY_MODEL[name]]
+        schema["properties"]["generate"] = {**wish, "description": f"Make it here, in place of {' and '.join(made)}"}
+        schema["properties"]["passphrase"] = {
+            "type": ["string", "null"],
+            "writeOnly": True,
+            "description": "Opens an encrypted private_key; it is not kept",
+        }
+        schema["required"] = [field for field in schema["required"] if field not in made]
     return schemas
 
 

@@ -18,17 +18,11 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, event: Event) -> None:
-        values = {
-            "made_at": event.at,
-            "author": event.author,
-            "action": event.action,
-            "target": event.target[:TARGET_LENGTH],
-            "peer": event.peer,
-            "detail": dict(event.detail) or None,
-        }
-        async with self._database.writing() as connection:
-            await connection.execute(insert(schema.event).values(values))
+    async def add(self, *added: Event) -> None:
+        """All of them in one transaction."""
+        if added:
+            async with self._database.writing() as connection:
+                await connection.execute(insert(schema.event), [_values(event) for event in added])
 
     async def page(self, *, before: int | None = None, limit: int = 100, action: str = "") -> list[Event]:
         """Newest first; `before` a number, for the next page; `action` a prefix such as `login.`."""
@@ -46,6 +40,17 @@ class Events:
     async def _all(self, query: Select[Any]) -> list[Event]:
         async with self._database.reading() as connection:
             return [_event(row) for row in await connection.execute(query)]
+
+
+def _values(event: Event) -> dict[str, Any]:
+    return {
+        "made_at": event.at,
+        "author": event.author,
+        "action": event.action,
+        "target": event.target[:TARGET_LENGTH],
+        "peer": event.peer,
+        "detail": dict(event.detail) or None,
+    }
 
 
 def _event(row: Row[Any]) -> Event:

@@ -10,10 +10,11 @@ import pytest
 from tests.unit.manager.api.calls import Api, documents, refused
 from tests.unit.manager.site import PRIVATE, PUBLIC
 from usp.errors import UspError
-from usp.manager.api.items import ENVELOPE, expected_revision, request_schemas
+from usp.manager.api.items import expected_revision, request_schemas
 from usp.manager.app import App
-from usp.manager.kinds import secrets
+from usp.manager.kinds import ENVELOPE, secrets
 from usp.model import KINDS, Account
+from usp.ssh import keys
 
 PROBE = "/items/ip-filters"
 RULE = dict(documents())["rules"]
@@ -89,6 +90,35 @@ async def test_keys_can_be_generated(admin: Api, wanted: str, type_: str) -> Non
     key = await admin.make("private-keys", name="new", generate=wanted)
     assert (key["private_key"], key["facts"]["type"]) == (None, type_)
     assert "generate" not in key
+
+
+async def test_certificates_can_be_made_and_their_public_part_downloaded(admin: Api, reader: Api) -> None:
+    ca = await admin.make("ca-certificates", name="root", generate={})
+    leaf = await admin.make("tls-certificates", name="leaf", generate={"ca": ca["id"], "dns": ["gw.example"]})
+    assert (ca["private_key"], leaf["private_key"]) == (None, None)
+    assert (leaf["facts"]["issuer"], leaf["facts"]["names"]) == ("CN=root", "gw.example")
+    for kind, made in (("ca-certificates", ca), ("tls-certificates", leaf)):
+        answer = await reader("GET", f"/items/{kind}/{made['name']}/public")
+        assert (answer.status_code, answer.text) == (200, made["certificate"])
+        assert answer.headers["content-disposition"] == f'attachment; filename="{made["name"]}.pem"'
+    key = await admin.make("private-keys", name="k", generate="ed25519")
+    answer = await reader("GET", f"/items/private-keys/{key['id']}/public")
+    assert answer.text == f"{key['facts']['public_key']} k\n"
+    await admin.make("public-keys", name="copy", public_key=answer.text)
+    assert (await reader("GET", "/items/public-keys/copy/public")).text == answer.text
+    refused(await reader("GET", "/items/public-keys/none/public"), 404, "item.not_found")
+    refused(await reader("GET", "/items/rules/x/public"), 404, "request.unknown")
+
+
+async def test_a_passphrase_opens_a_key_and_is_not_kept(admin: Api) -> None:
+    key = keys.parse_private(PRIVATE)
+    encrypted = key.export_private_key("openssh", passphrase="open sesame").decode()
+    made = await admin.make("private-keys", name="k", private_key=encrypted, passphrase="open sesame")
+    assert made["facts"]["public_key"] == PUBLIC
+    assert "passphrase" not in made
+    wrong = {"name": "l", "private_key": encrypted, "passphrase": "wrong"}
+    problems = refused(await admin("POST", "/items/private-keys", wrong), 422, "item.invalid")
+    assert problems == [(("passphrase",), "the passphrase does not open the private key")]
 
 
 @pytest.mark.parametrize("wanted", ["dsa", ["ed25519"], None])
