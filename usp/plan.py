@@ -67,7 +67,7 @@ def is_wanted(spec: Spec, run_states: RunStates) -> bool:
 
 def why_not(spec: Spec, run_states: RunStates) -> str:
     """Why it is not to listen."""
-    return "an administrator stopped it" if spec.id in run_states else "its start-up is manual"
+    return "an administrator stopped it" if run_states.get(spec.id) is False else "its start-up is manual"
 
 
 def wanted(snapshot: Snapshot | None, run_states: RunStates) -> dict[Endpoint, Spec]:

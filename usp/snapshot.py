@@ -169,13 +169,18 @@ class Content(Model):
 
 
 class Snapshot(Model):
-    """One server's configuration version. `version` counts from 1 per server; 0 means that nothing was applied yet."""
+    """One server's configuration version. `version` counts from 1 per server; 0 means that nothing was applied yet.
+
+    `stopped`: ids of listeners and tunnels that an administrator stopped, so that a server that restarted does not open
+    them even for a moment. It is no part of the configuration: the digest does not cover it.
+    """
 
     protocol: int = PROTOCOL
     server: Name
     version: int = Field(ge=1)
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     content: Content
+    stopped: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, server: str, version: int, content: Content) -> Snapshot:

@@ -83,9 +83,10 @@ class Controls:
         """The server's answer, also when it refuses."""
         return self._parsed(Ack, await self._ask(endpoint, "PUT", "/v1/snapshot", snapshot.to_wire(), refusals={409}))
 
-    async def run(self, endpoint: Endpoint, path: str, id: str, *, start: bool) -> None:
-        """`path`: listeners or tunnels."""
-        await self._ask(endpoint, "POST", f"/v1/{path}/{id}/{'start' if start else 'stop'}", refusals={404, 409})
+    async def run(self, endpoint: Endpoint, path: str, id: str, *, start: bool) -> bool:
+        """Whether the server did it; its report tells why not. `path`: listeners or tunnels."""
+        verb = "start" if start else "stop"
+        return not await self._ask(endpoint, "POST", f"/v1/{path}/{id}/{verb}", refusals={404, 409})
 
     async def sessions(self, endpoint: Endpoint) -> tuple[SessionStatus, ...]:
         return self._parsed(_Sessions, await self._ask(endpoint, "GET", "/v1/sessions")).sessions

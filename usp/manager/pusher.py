@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from usp import backoff
+from usp import backoff, plan
 from usp.errors import Problem, UspError
 from usp.log import get_logger
 from usp.manager.bell import Bell
@@ -162,10 +162,13 @@ class Pusher:
 
     async def _push(self, catalog: Catalog, record: Record, watch: _Watch, number: int) -> bool:
         name = record.item.name
-        pushable = await self._store.versions.open(name, number)
+        snapshot = (await self._store.versions.open(name, number)).snapshot
+        run = await self._store.servers.run_states()
+        stopped = tuple(spec.id for _, spec in plan.specs(snapshot) if run.get(spec.id) is RunState.STOPPED)
+        snapshot = snapshot.model_copy(update={"stopped": stopped})
         await self._store.versions.pushed(name, number, PushState.PUSHING, at=self._clock())
         try:
-            ack = await self._controls.put(Endpoint.of(catalog, record), pushable.snapshot)
+            ack = await self._controls.put(Endpoint.of(catalog, record), snapshot)
         except UspError as error:
             PUSH_TOTAL.labels(PushState.UNREACHABLE).inc()
             await self._store.versions.pushed(
@@ -192,13 +195,17 @@ class Pusher:
         level("push.done", server=name, version=number, result=ack.result, code=ack.code, reason=ack.message)
 
     async def _run_states(self, endpoint: Endpoint, decision: Decision) -> bool:
+        """Whether the server did all of it."""
+        done = True
         for target in decision.targets:
             try:
-                await self._controls.run(endpoint, target.path, target.id, start=decision.action is Action.START)
+                done &= await self._controls.run(
+                    endpoint, target.path, target.id, start=decision.action is Action.START
+                )
             except UspError as error:
                 log.warning("run.failed", server=endpoint.name, target=target.name, code=error.code)
                 return False
-        return True
+        return done
 
     def _say(self, watch: _Watch, server: str, reason: str) -> None:
         """Each decision's reason, once."""

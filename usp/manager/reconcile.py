@@ -69,7 +69,8 @@ class Decision:
 
 
 STOPPABLE: Final = frozenset({ListenerState.STARTING, ListenerState.RUNNING, ListenerState.FAILED})
-"""Where a stop has an effect. A start has one only from STOPPED: what failed is the server's own to retry."""
+STARTABLE: Final = frozenset({ListenerState.STOPPED, ListenerState.FAILED})
+"""Where an order has an effect. What failed to start is tried again: its port may be free by now."""
 
 
 def decide(desired: Desired, observed: Report | Unreachable, *, retry_in: float = 0.0) -> Decision:
@@ -122,7 +123,7 @@ def _about_run_states(desired: Desired, observed: Report, verdict: Decision) -> 
         wanted = desired.run.get(target.id)
         if wanted is False and status.state in STOPPABLE:
             stops.append(target)
-        elif wanted is True and status.state is ListenerState.STOPPED:
+        elif wanted is True and status.state in STARTABLE:
             starts.append(target)
     if stops:
         return replace(verdict, action=Action.STOP, targets=tuple(stops), reason=_sentence(stops, "stopped"))

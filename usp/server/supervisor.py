@@ -143,7 +143,7 @@ class Supervisor:
             answer = self._already_decided(snapshot)
             if answer is not None:
                 return answer
-            plan = planning.plan(self._acceptor.endpoints, snapshot, self._orders)
+            plan = planning.plan(self._acceptor.endpoints, snapshot, self._ordered(snapshot))
             bound: Bound = {}
             workers = [worker for slot in self.slots if (worker := slot.ready) is not None]
             try:
@@ -225,7 +225,7 @@ class Supervisor:
     def _bind(self, snapshot: Snapshot, plan: Plan, bound: Bound) -> Iterator[Problem]:
         for loc, spec in planning.specs(snapshot):
             endpoint = planning.endpoint(spec)
-            if endpoint in plan.open and planning.is_wanted(spec, self._orders):
+            if endpoint in plan.open and planning.is_wanted(spec, self._ordered(snapshot)):
                 try:
                     bound[endpoint] = self._acceptor.bind(endpoint, plan.yielding(endpoint))
                 except UspError as error:
@@ -246,16 +246,20 @@ class Supervisor:
         for slot in self.slots:
             if slot.worker not in workers:
                 slot.bring_up()
+        ids = {spec.id for _, spec in planning.specs(snapshot)}
+        self._orders = {id: order for id, order in self._ordered(snapshot).items() if id in ids}
         self._serve(snapshot)
         for endpoint in plan.close:
             self._acceptor.close(endpoint)
         for endpoint, sock in bound.items():
             self._acceptor.open(endpoint, sock)
-        ids = {spec.id for _, spec in planning.specs(snapshot)}
-        self._orders = {id: order for id, order in self._orders.items() if id in ids}
         self._states = {id: self._states.get(id, _STOPPED) for id in ids}
         for _, spec in planning.specs(snapshot):
             self._settle(spec.id, running=planning.is_wanted(spec, self._orders))
+
+    def _ordered(self, snapshot: Snapshot) -> dict[str, bool]:
+        """The orders to start and stop that go with it."""
+        return {**self._orders, **dict.fromkeys(snapshot.stopped, False)}
 
     def _serve(self, snapshot: Snapshot) -> None:
         """From now on connections are dispatched by this snapshot and the orders in force."""
@@ -367,7 +371,7 @@ class Supervisor:
         return await worker.probe(next(self._requests), task)
 
     def _listener_status(self, spec: ListenerSpec, sessions: int) -> ListenerStatus:
-        state, reason = self._states[spec.id]
+        state, reason = self._state(spec)
         return ListenerStatus(
             id=spec.id,
             name=spec.name,
@@ -380,11 +384,15 @@ class Supervisor:
         )
 
     def _tunnel_status(self, spec: TunnelSpec) -> TunnelStatus:
-        state, reason = self._states[spec.id]
+        state, reason = self._state(spec)
         links = tuple(link for slot in self.slots for link in slot.link_status(spec.id))
         return TunnelStatus(
             id=spec.id, name=spec.name, address=spec.address, port=spec.port, state=state, reason=reason, links=links
         )
+
+    def _state(self, spec: Spec) -> State:
+        state, reason = self._states[spec.id]
+        return state, planning.why_not(spec, self._orders) if state is ListenerState.STOPPED else reason
 
     # --- small things ---
 

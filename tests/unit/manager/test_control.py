@@ -74,10 +74,10 @@ async def test_all_that_is_said(own: ServerTls, controls: Controls) -> None:
         assert (await controls.put(there, content)).result is AckResult.ALREADY
         other = await controls.put(there, snapshot(1, listener("m", port)))
         assert (other.result, other.code) == (AckResult.REJECTED, "push.older")
-        await controls.run(there, "listeners", "l", start=False)
+        assert await controls.run(there, "listeners", "l", start=False)
         assert (await controls.status(there)).listeners[0].state == "stopped"
-        await controls.run(there, "listeners", "l", start=True)
-        await controls.run(there, "tunnels", "nobody", start=True)
+        assert await controls.run(there, "listeners", "l", start=True)
+        assert not await controls.run(there, "tunnels", "nobody", start=True)
         async with connected(port) as (reader, _):
             assert await hear(reader)
             (session,) = await controls.sessions(there)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,6 +134,38 @@ async def test_run_states_outlast_the_server(tmp_path: Path, own: ServerTls) -> 
             await app.set_run_state(ADMIN, "deployments", "l", RunState.STARTED)
             await eventually(lambda: state_is(ListenerState.RUNNING))
             assert await greeting(port)
+
+
+async def test_a_stopped_listener_never_opens_in_a_restarted_server(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+    async with pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        await app.set_run_state(ADMIN, "deployments", "l", RunState.STOPPED)
+        async with server(management, own) as there:
+            await pushed(app)
+            assert there.report().listeners[0].reason == "an administrator stopped it"
+            assert there.report().listeners[0].state is ListenerState.STOPPED
+
+
+async def test_a_start_that_failed_is_tried_again(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+
+    async def state_is(state: ListenerState) -> bool:
+        report = (await app.server("server")).report
+        return report is not None and [each.state for each in report.listeners] == [state]
+
+    async with server(management, own), pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        await app.set_run_state(ADMIN, "deployments", "l", RunState.STOPPED)
+        await pushed(app)
+        with socket.create_server(("127.0.0.1", port)):
+            await app.set_run_state(ADMIN, "deployments", "l", RunState.STARTED)
+            await eventually(lambda: state_is(ListenerState.FAILED))
+            report = (await app.server("server")).report
+            assert report is not None
+            assert "in use" in report.listeners[0].reason
+        await eventually(lambda: state_is(ListenerState.RUNNING))
+        assert await greeting(port)
 
 
 async def test_a_silent_server_delays_no_other(tmp_path: Path, own: ServerTls) -> None:

@@ -137,7 +137,7 @@ def test_which_states_call_for_a_stop_or_a_start(state: ListenerState) -> None:
 
     assert action({}) is Action.NONE
     assert (action({"a": False}) is Action.STOP) == (state in {S.RUNNING, S.STARTING, S.FAILED})
-    assert (action({"a": True}) is Action.START) == (state is S.STOPPED)
+    assert (action({"a": True}) is Action.START) == (state in {S.STOPPED, S.FAILED})
 
 
 def test_run_states_hold_under_a_refused_version_too() -> None:

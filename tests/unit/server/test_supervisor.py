@@ -311,6 +311,22 @@ async def test_manual_listeners_wait_for_an_order_which_outlives_pushes(supervis
     assert await greeting(auto)
 
 
+async def test_what_was_stopped_stays_so_in_a_server_that_restarted(supervisor: Supervisor) -> None:
+    ports = free_port(), free_port()
+    made = snapshot(1, listener("one", ports[0]), tunnel("tun", ports[1])).model_copy(
+        update={"stopped": ("one", "tun")}
+    )
+    await applied(supervisor, made)
+    report = supervisor.report()
+    assert [report.listeners[0].state, report.tunnels[0].state] == [ListenerState.STOPPED] * 2
+    assert report.listeners[0].reason == "an administrator stopped it"
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            await greeting(port)
+    await supervisor.start_component(ListenerSpec, "one")
+    assert await greeting(ports[0])
+
+
 async def test_a_start_that_fails_says_why_and_may_be_repeated(supervisor: Supervisor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
