@@ -56,14 +56,24 @@ def ended(suite: Suite, count: int) -> list[dict[str, object]]:
 def test_a_wrong_password_is_refused_by_the_target(suite: Suite) -> None:
     before, target_log = len(suite.audit("session.ended")), suite.dir / "log" / "target.log"
     seen = len(target_log.read_text())
-    done = suite.sftp("pwd\n", password=WRONG)
+    done = suite.sftp("pwd\n", password=WRONG, port=suite.ready["listeners"]["passthrough"]["port"])
     assert done.returncode != 0
     assert "Permission denied" in done.stderr
-    assert "Failed password for partner" in target_log.read_text()[seen:], "the target itself decided"
+    said = target_log.read_text()[seen:]
+    assert said.count("Failed password for partner") == 1, "the target itself decided, once"
     (end,) = ended(suite, before)
-    assert end["outcome"] == "auth_denied"
+    assert end["outcome"] == "target_denied"
     assert WRONG not in suite.logs()
     assert suite.ready["partner"]["password"] not in suite.logs()
+
+
+def test_a_wrong_password_of_an_account_does_not_reach_the_target(suite: Suite) -> None:
+    before, target_log = len(suite.audit("session.ended")), suite.dir / "log" / "target.log"
+    seen = len(target_log.read_text())
+    assert suite.sftp("pwd\n", password=WRONG).returncode != 0
+    (end,) = ended(suite, before)
+    assert end["outcome"] == "auth_denied"
+    assert target_log.read_text()[seen:] == ""
 
 
 def test_a_target_that_the_clients_allow_list_does_not_name(suite: Suite) -> None:

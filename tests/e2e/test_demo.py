@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
-from tests.e2e.suite import alive, running
+from tests.e2e.suite import ENV, Suite, alive, running
 
 
 def descendants(pid: int) -> set[int]:
@@ -32,10 +33,35 @@ def test_direct_needs_no_client() -> None:
         assert suite.sftp("pwd\n").returncode == 0
 
 
+def test_an_existing_target(suite: Suite) -> None:
+    """The session's demo is the existing target's host; there is no password for it, so passthrough is not proven."""
+    target, etc = suite.ready["target"], suite.dir / "etc"
+    flags = (
+        "--target", f"{target['host']}:{target['port']}", "--target-user", "partner",
+        "--target-key", str(etc / "gateway_key"), "--target-host-key", str(etc / "target_host_key.pub"),
+    )  # fmt: skip
+    with running("--workers", "1", *flags, port_base=12722) as other:
+        assert other.ready["target"] == {"host": target["host"], "port": target["port"]}
+        assert other.ready["listeners"]["passthrough"] == {"port": 12723}
+        assert other.sftp("pwd\n").returncode == 0
+
+
+def test_flags_of_an_existing_target_go_together(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "usp.demo.main", "--dir", str(tmp_path), "--target", "127.0.0.1:22"]
+    done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "go together" in done.stderr
+
+
 def test_no_secret_on_any_command_line_or_in_any_log() -> None:
     with running("--workers", "1", "--servers", "2", port_base=12622) as suite:
         assert suite.sftp("pwd\n", port=12632).returncode == 0, "the second server serves too"
-        secrets = [suite.ready["partner"]["password"], suite.ready["admin"]["password"], suite.ready["admin"]["token"]]
+        secrets = [
+            suite.ready["partner"]["password"],
+            suite.ready["listeners"]["passthrough"]["password"],
+            suite.ready["admin"]["password"],
+            suite.ready["admin"]["token"],
+        ]
         lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         for secret in secrets:
             assert secret not in lines

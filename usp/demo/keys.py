@@ -43,6 +43,8 @@ class Keys:
     tunnels: tuple[SshKey, ...]
     clients: tuple[SshKey, ...]
     target_host_key: SshKey
+    gateway: SshKey  # with which the servers log in at the target
+    partner: SshKey
     kek_path: Path
 
 
@@ -72,5 +74,7 @@ def make(layout: Layout, *, servers: int) -> Keys:
         tunnels=tuple(ssh(f"tunnel_{n}") for n in numbers),
         clients=tuple(ssh(f"client_{n}") for n in numbers),
         target_host_key=ssh("target_host_key"),
+        gateway=ssh("gateway_key"),
+        partner=ssh("partner_key"),
         kek_path=private_file(etc / "kek", base64.b64encode(os.urandom(32)).decode()),
     )

@@ -36,6 +36,7 @@ class Options:
     port_base: int
     ready_file: Path | None
     json: bool
+    target: setup.Target | None
 
 
 def _deaf() -> None:
@@ -60,6 +61,10 @@ def _interrupted(number: int, frame: object) -> None:
 @click.option("--port-base", default=2222, show_default=True, type=click.IntRange(1, 65000), help="First partner port")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Written when all is up: how to reach everything")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready file's content and events as JSON lines")
+@click.option("--target", "address", metavar="HOST:PORT", help="An SFTP target that exists [one of the demo's own]")
+@click.option("--target-user", help="Its user")
+@click.option("--target-key", type=click.Path(path_type=Path, exists=True), help="The user's private key")
+@click.option("--target-host-key", type=click.Path(path_type=Path, exists=True), help="The target's public key")
 @click.version_option(usp.__version__, prog_name="usp-demo")
 def main(
     directory: Path | None,
@@ -69,9 +74,14 @@ def main(
     port_base: int,
     ready_file: Path | None,
     as_json: bool,
+    address: str | None,
+    target_user: str | None,
+    target_key: Path | None,
+    target_host_key: Path | None,
 ) -> None:
     """The whole suite on one machine: manager, server(s), client(s) and a target, until Ctrl-C."""
-    options = Options(servers, workers, direct, port_base, ready_file, as_json)
+    existing = _existing_target(address, target_user, target_key, target_host_key)
+    options = Options(servers, workers, direct, port_base, ready_file, as_json, existing)
     root = (directory or Path(tempfile.mkdtemp(prefix="usp-demo-"))).resolve()
     for number in STOP:
         signal.signal(number, _interrupted)
@@ -94,19 +104,40 @@ def main(
     sys.exit(status)
 
 
+def _existing_target(
+    address: str | None, user: str | None, key: Path | None, host_key: Path | None
+) -> setup.Target | None:
+    if not (address or user or key or host_key):
+        return None
+    if not (address and user and key and host_key):
+        raise click.UsageError("--target, --target-user, --target-key and --target-host-key go together")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise click.BadParameter("must be HOST:PORT", param_hint="--target")
+    return setup.Target(host.strip("[]"), int(port), host_key.read_text().strip(), user, key.read_text())
+
+
 def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str, Any], Events]:
     layout = plan(root, servers=options.servers, port_base=options.port_base)
     layout.make()
     keys = make(layout, servers=options.servers)
-    password, admin_password = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
-    target_process = target.start(processes, layout, keys, username=PARTNER, password=password)
+    password, target_password, admin_password = (secrets.token_urlsafe(12) for _ in range(3))
+    at, passthrough, shown = options.target, {}, {}
+    if at is None:
+        process = target.start(processes, layout, keys, username=PARTNER, password=target_password)
+        host_key, gateway = keys.target_host_key.public, keys.gateway.private
+        at = setup.Target(LOOPBACK, layout.target_port, host_key, PARTNER, gateway)
+        passthrough = {"username": PARTNER, "password": target_password}
+        shown = {"root": str(layout.files), "pid": process.pid}
     servers = [_start_server(processes, layout, keys, n, options) for n in range(1, options.servers + 1)]
-    clients = [_start_client(processes, layout, keys, n) for n in range(1, options.servers + 1) if not options.direct]
+    clients = [
+        _start_client(processes, layout, keys, n, at) for n in range(1, options.servers + 1) if not options.direct
+    ]
     manager, token = _start_manager(processes, layout, keys, admin_password)
     url = f"https://{LOOPBACK}:{layout.manager_port}"
     _wait_for(f"http://{LOOPBACK}:{layout.manager_metrics}/readyz", processes)
-    where = (LOOPBACK, layout.target_port, keys.target_host_key.public)
-    asyncio.run(_configure(setup.Api(url, token, keys.ca), layout, keys, where, password, options))
+    login = {"username": PARTNER, "password": password}
+    asyncio.run(_configure(setup.Api(url, token, keys.ca), layout, keys, at, login, passthrough, options))
     processes.check()
 
     known_hosts = private_file(
@@ -118,11 +149,16 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
         ),
     )
     first = layout.servers[0]
-    login = {"username": PARTNER, "password": password}
     ready: dict[str, Any] = {
         "dir": str(root),
-        "partner": {"host": LOOPBACK, "port": first.partners, **login, "known_hosts": str(known_hosts)},
-        "listeners": {"partners": {"port": first.partners}, "passthrough": {"port": first.passthrough, **login}},
+        "partner": {
+            "host": LOOPBACK,
+            "port": first.partners,
+            **login,
+            "private_key": str(keys.partner.path),
+            "known_hosts": str(known_hosts),
+        },
+        "listeners": {"partners": {"port": first.partners}, "passthrough": {"port": first.passthrough, **passthrough}},
         "servers": [
             {
                 "name": process.name,
@@ -154,12 +190,7 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
             }
         ],
         "admin": {"username": "admin", "password": admin_password, "token": token, "ca": str(keys.ca_path)},
-        "target": {
-            "host": LOOPBACK,
-            "port": layout.target_port,
-            "root": str(layout.files),
-            "pid": target_process.pid,
-        },
+        "target": {"host": at.host, "port": at.port, **shown},
     }
     if options.ready_file:
         part = options.ready_file.with_name(options.ready_file.name + ".part")
@@ -168,13 +199,24 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
 
 
 async def _configure(
-    api: setup.Api, layout: Layout, keys: Keys, where: tuple[str, int, str], password: str, options: Options
+    api: setup.Api,
+    layout: Layout,
+    keys: Keys,
+    at: setup.Target,
+    login: dict[str, str],
+    passthrough: dict[str, str],
+    options: Options,
 ) -> None:
+    """Configure, and prove every way in whose credentials are known."""
+    partner = (login["username"], login["password"])
     async with api:
-        await setup.configure(api, layout, keys, where, direct=options.direct)
+        await setup.configure(api, layout, keys, at, partner=partner, direct=options.direct)
     for ports in layout.servers:
-        for port in (ports.partners, ports.passthrough):
-            await setup.prove(port, keys.host_key.public, username=PARTNER, password=password)
+        await setup.prove(ports.partners, keys.host_key.public, **login)
+        key = keys.partner.private
+        await setup.prove(ports.partners, keys.host_key.public, username=login["username"], private_key=key)
+        if passthrough:
+            await setup.prove(ports.passthrough, keys.host_key.public, **passthrough)
 
 
 def _start_manager(processes: Processes, layout: Layout, keys: Keys, password: str) -> tuple[Process, str]:
@@ -247,14 +289,15 @@ metrics {{
     return processes.start(name, command, layout.log / f"{name}.log")
 
 
-def _start_client(processes: Processes, layout: Layout, keys: Keys, number: int) -> Process:
+def _start_client(processes: Processes, layout: Layout, keys: Keys, number: int, at: setup.Target) -> Process:
     name, ports = f"usp-client-{number}", layout.servers[number - 1]
+    host = f"[{at.host}]" if ":" in at.host else at.host
     config = private_file(
         layout.etc / f"{name}.hcl",
         f"""\
 name  = "{name}"
 key   = "{keys.clients[number - 1].path}"
-allow = ["{LOOPBACK}/32:{layout.target_port}"]
+allow = ["{host}:{at.port}"]
 
 tunnel {{
   host     = "{LOOPBACK}"
@@ -308,7 +351,8 @@ USP is up in {ready["dir"]}
 
   As a partner:   sftp -P {partner["port"]} -o UserKnownHostsFile={partner["known_hosts"]} {partner["username"]}@{partner["host"]}
   Password:       {partner["password"]}
-  Files land in:  {ready["target"]["root"]}
+  Or with a key:  add -i {partner["private_key"]}
+  Files land in:  {ready["target"].get("root", "{host}:{port}".format(**ready["target"]))}
 
   Manager:        {manager["url"]}/api/v1   user {ready["admin"]["username"]}, password {ready["admin"]["password"]}
   Command line:   export USP_URL={manager["url"]} USP_CA={ready["admin"]["ca"]} USP_TOKEN={ready["admin"]["token"]}

@@ -15,8 +15,20 @@ from usp.demo.keys import Keys
 from usp.demo.layout import LOOPBACK, Layout
 from usp.errors import UspError
 
+LISTENERS = ("partners", "passthrough")
 PUSH_SECONDS = 30
 LOGIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the servers log in, and as whom. `host_key`: one public line; `private_key`: the text of a key."""
+
+    host: str
+    port: int
+    host_key: str
+    username: str
+    private_key: str
 
 
 @dataclass
@@ -48,29 +60,57 @@ class Api:
             return await response.json() if text else None
 
 
-async def configure(api: Api, layout: Layout, keys: Keys, target: tuple[str, int, str], *, direct: bool) -> None:
-    """Make every item and push. `target` is (host, port, host key line)."""
+async def configure(
+    api: Api, layout: Layout, keys: Keys, target: Target, *, partner: tuple[str, str], direct: bool
+) -> None:
+    """Make every item and push. `partner`: user name and password of the one Account."""
 
     async def make(kind: str, name: str, **fields: Any) -> None:
         await api.post(f"/items/{kind}", {"name": name, **fields})
 
-    host, port, host_key = target
     await make("ca-certificates", "ca", certificate=keys.ca)
     identity = keys.manager_identity
     await make("tls-certificates", "manager", certificate=identity.cert, private_key=identity.key)
     await make("private-keys", "host-key", private_key=keys.host_key.private)
-    await make("public-keys", "target", public_key=host_key)
+    await make("public-keys", "target", public_key=target.host_key)
     await make("ip-filters", "everybody", default="allow")
-    await make(
-        "rules", "passthrough", inbound_method="password", inbound_source="none", outbound_credentials="passthrough"
-    )
-    await make("inbound-nodes", "partners", ip_filter="everybody", host_keys=["host-key"], rule="passthrough")
-    await make("outbound-nodes", "target", host=host, port=port, host_keys=["target"])
-    await make("routes", "partners", inbound_nodes=["partners"], outbound_nodes=["target"])
+    await make("outbound-nodes", "target", host=target.host, port=target.port, host_keys=["target"])
+    await _configure_rules(make, keys, target, *partner)
+    for listener in LISTENERS:
+        await make("inbound-nodes", listener, ip_filter="everybody", host_keys=["host-key"], rule=listener)
+        await make("routes", listener, inbound_nodes=[listener], outbound_nodes=["target"])
     for number, ports in enumerate(layout.servers, start=1):
         await _configure_server(make, number, ports, keys, direct=direct)
     for number in range(1, len(layout.servers) + 1):
         await api.post(f"/servers/usp-server-{number}/push?wait={PUSH_SECONDS}")
+
+
+async def _configure_rules(make: Any, keys: Keys, target: Target, username: str, password: str) -> None:
+    """Each listener has a rule of its own name."""
+    await make(
+        "rules", "passthrough", inbound_method="password", inbound_source="none", outbound_credentials="passthrough"
+    )
+    await make("private-keys", "gateway", private_key=target.private_key)
+    await make("public-keys", "partner", public_key=keys.partner.public)
+    await make("account-repositories", "partners")
+    await make(
+        "accounts",
+        "partner",
+        account_repository="partners",
+        username=username,
+        password=password,
+        public_keys=["partner"],
+    )
+    await make(
+        "rules",
+        "partners",
+        inbound_method="password_or_public_key",
+        inbound_source="account_repository",
+        account_repository="partners",
+        outbound_credentials="dedicated",
+        username=target.username,
+        private_key="gateway",
+    )
 
 
 async def _configure_server(make: Any, number: int, ports: Any, keys: Keys, *, direct: bool) -> None:
@@ -87,7 +127,7 @@ async def _configure_server(make: Any, number: int, ports: Any, keys: Keys, *, d
         path = {"tunnel": tunnel, "proxy_client": client}
     # One port per listener on one machine: server k has its own set of listeners.
     suffix = "" if number == 1 else f"-{number}"
-    for listener, port in (("partners", ports.partners), ("passthrough", ports.passthrough)):
+    for listener, port in zip(LISTENERS, (ports.partners, ports.passthrough), strict=True):
         name = listener + suffix
         await make(
             "listeners",
@@ -95,13 +135,15 @@ async def _configure_server(make: Any, number: int, ports: Any, keys: Keys, *, d
             address=LOOPBACK,
             port=port,
             type="sftp",
-            route="partners",
+            route=listener,
             default_outbound_node="target",
         )
         await make("deployments", f"{listener}-on-{server}", listener=name, proxy_server=server, **path)
 
 
-async def prove(port: int, host_key: str, *, username: str, password: str) -> None:
+async def prove(
+    port: int, host_key: str, *, username: str, password: str | None = None, private_key: str | None = None
+) -> None:
     """Log in as a partner and list the directory, until that works. Raises internal when it does not within 30 s."""
     known_hosts = asyncssh.import_known_hosts(f"[{LOOPBACK}]:{port} {host_key}\n")
     deadline = asyncio.get_running_loop().time() + LOGIN_SECONDS
@@ -115,7 +157,7 @@ async def prove(port: int, host_key: str, *, username: str, password: str) -> No
                     username=username,
                     password=password,
                     known_hosts=known_hosts,
-                    client_keys=None,
+                    client_keys=[asyncssh.import_private_key(private_key)] if private_key else None,
                     agent_path=None,
                 ) as connection,
                 connection.start_sftp_client() as sftp,

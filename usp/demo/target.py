@@ -34,17 +34,17 @@ StrictModes no
 PasswordAuthentication yes
 KbdInteractiveAuthentication no
 PermitRootLogin yes
-AuthorizedKeysFile none
+AuthorizedKeysFile {authorized_keys}
 MaxStartups 1000
 MaxSessions 100
-LogLevel INFO
+LogLevel VERBOSE
 Subsystem sftp internal-sftp -d {files}
 ForceCommand internal-sftp -d {files}
 """
 
 
 def start(processes: Processes, layout: Layout, keys: Keys, *, username: str, password: str) -> Process:
-    """Start the target; it accepts `username` with `password` and serves `layout.files`."""
+    """Start the target; it accepts `username` with `password` or the gateway's key, and serves `layout.files`."""
     sshd = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), *SSHD_DIRS]))
     wrapper = _nss_wrapper()
     if sshd and wrapper:
@@ -55,6 +55,7 @@ def start(processes: Processes, layout: Layout, keys: Keys, *, username: str, pa
         "files": str(layout.files),
         "username": username,
         "password": password,
+        "authorized_key": keys.gateway.public,
     }
     file = private_file(layout.etc / "target.json", json.dumps(settings))
     return processes.start("target", python("usp.demo.target", str(file)), layout.log / "target.log")
@@ -66,7 +67,11 @@ def _start_sshd(
     etc = layout.etc
     uid, gid = os.getuid(), os.getgid()
     config = SSHD_CONFIG.format(
-        port=layout.target_port, host=LOOPBACK, host_key=keys.target_host_key.path, files=layout.files
+        port=layout.target_port,
+        host=LOOPBACK,
+        host_key=keys.target_host_key.path,
+        authorized_keys=f"{keys.gateway.path}.pub",
+        files=layout.files,
     )
     shadow = subprocess.run(
         ["openssl", "passwd", "-6", "-stdin"], input=password, capture_output=True, text=True, check=True
@@ -96,14 +101,21 @@ def _nss_wrapper() -> str | None:
 
 
 class _Login(asyncssh.SSHServer):
-    def __init__(self, username: str, password: str) -> None:
-        self._expected = (username, password)
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._username, self._password = settings["username"], settings["password"]
+        self._key = asyncssh.import_public_key(settings["authorized_key"])
 
     def password_auth_supported(self) -> bool:
         return True
 
     def validate_password(self, username: str, password: str) -> bool:
-        return (username, password) == self._expected
+        return (username, password) == (self._username, self._password)
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return username == self._username and key == self._key
 
 
 async def _serve(settings: dict[str, Any]) -> None:
@@ -111,7 +123,7 @@ async def _serve(settings: dict[str, Any]) -> None:
         LOOPBACK,
         settings["port"],
         config=None,
-        server_factory=lambda: _Login(settings["username"], settings["password"]),
+        server_factory=lambda: _Login(settings),
         server_host_keys=[settings["host_key"]],
         sftp_factory=asyncssh.SFTPServer,
         allow_scp=False,

@@ -2,7 +2,8 @@
 
 Towards partners: partial success (RFC 4252, 5.1), so that a login may take several methods; the proof of a key is told
 apart from the mere question about it; certificates must name their user (asyncssh lets one without names be
-anybody's); no SHA-1 signatures. Towards targets: a key that was refused is not followed by anything weaker.
+anybody's); no SHA-1 signatures; whoever asks for the login service again before each attempt (paramiko does) gets it,
+as from OpenSSH. Towards targets: a key that was refused is not followed by anything weaker.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import asyncssh
 from asyncssh.connection import SSHConnection
-from asyncssh.constants import MSG_USERAUTH_FAILURE
+from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE
 from asyncssh.packet import PacketDecodeError, SSHPacket
 from asyncssh.public_key import SSHOpenSSHCertificate
 
@@ -63,6 +64,13 @@ class PartnerConnection(ServerConnection):
         except UspError:
             return None
         return await super()._validate_openssh_certificate(username, cert)
+
+    def _process_service_asked(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        if self._auth_in_progress and self._next_service is None:
+            self._next_service = b"ssh-userauth"
+        self._process_service_request(pkttype, pktid, packet)
+
+    _packet_handlers = {**SSHConnection._packet_handlers, MSG_SERVICE_REQUEST: _process_service_asked}  # noqa: RUF012
 
 
 class TargetConnection(ClientConnection):

@@ -7,7 +7,7 @@ import inspect
 import asyncssh
 import pytest
 from asyncssh import auth, connection
-from asyncssh.constants import MSG_USERAUTH_FAILURE
+from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE
 from asyncssh.packet import Boolean, NameList, SSHPacket, String
 
 from usp.ssh import keys
@@ -68,6 +68,14 @@ def test_the_clients_packet_table_is_looked_up_per_class() -> None:
     assert packet.get_remaining_payload()[-1:] == b"\1"
     assert packet.get_namelist() == [b"password"], "looking does not take"
     assert "self._method = method" in source(auth.ClientAuth)
+
+
+def test_the_login_service_may_be_asked_for_again_until_the_login_is_over() -> None:
+    handlers = connection.SSHConnection._packet_handlers
+    assert handlers[MSG_SERVICE_REQUEST] is connection.SSHConnection._process_service_request
+    assert "if service != self._next_service: raise" in source(connection.SSHConnection._process_service_request)
+    success = source(connection.SSHConnection.send_userauth_success)
+    assert "self._auth_in_progress = False" in success
 
 
 def test_the_signature_names_its_algorithm() -> None:
