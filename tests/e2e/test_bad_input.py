@@ -119,8 +119,12 @@ def _assert_refused(suite: Suite, outcome: str, code: str) -> None:
     assert "Connection closed" in done.stderr or "disconnect" in done.stderr, done.stderr
     assert "127.0.0.1 port " not in done.stderr.replace(f"port {suite.ready['partner']['port']}", ""), "tells little"
     assert [end["outcome"] for end in ended(suite, ends)] == [outcome]
-    lines = [line for line in server_log(suite)[len(before) :].splitlines() if f"code={code} " in line]
-    assert len(lines) == 1, lines
+
+    def lines() -> list[str]:
+        return [line for line in server_log(suite)[len(before) :].splitlines() if f"code={code} " in line]
+
+    wait_until(lambda: bool(lines()), 5, f"the log says {code}")
+    assert len(lines()) == 1, lines()
     assert "Traceback" not in suite.logs()
 
 
