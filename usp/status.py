@@ -121,6 +121,8 @@ class Outcome(StrEnum):
 
 
 class ListenerStatus(Model):
+    """A listening port of a Listener, as its server reports it."""
+
     id: str
     name: str
     type: ListenerType
@@ -132,6 +134,8 @@ class ListenerStatus(Model):
 
 
 class LinkStatus(Model):
+    """A live connection of a Proxy Client."""
+
     id: str
     client: str
     slot: int
@@ -142,6 +146,8 @@ class LinkStatus(Model):
 
 
 class TunnelStatus(Model):
+    """A Tunnel's port and its live connections."""
+
     id: str
     name: str
     address: str
@@ -162,6 +168,8 @@ class SlotStatus(Model):
 
 
 class SessionStatus(Model):
+    """A partner's session."""
+
     id: str
     listener: str
     node: str

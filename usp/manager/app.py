@@ -68,6 +68,7 @@ class App:
         self.clock = clock
         self.settings = settings
         self.bell = Bell()
+        self.ending = asyncio.Event()  # streams end when it is set
         self.administrators = Administrators(store, settings.login, clock, passwords)
         self.entry = Entry(self.administrators.passwords, settings.name, clock)
         self.controls = Controls(settings.push.timeout)

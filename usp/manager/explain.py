@@ -43,6 +43,8 @@ from usp.status import LinkState, ListenerState, Report
 
 
 class StepName(StrEnum):
+    """In the order in which a connection goes."""
+
     SERVER = "server"
     LISTENER = "listener"
     DEPLOYMENT = "deployment"

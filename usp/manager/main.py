@@ -69,6 +69,7 @@ async def run(settings: ManagerSettings, stop: asyncio.Event) -> None:
             sdnotify.notify(READY=1, STATUS="serving")
             await stop.wait()
         finally:
+            app.ending.set()
             await helpers.cancel()
             await web.stop()
             await healthy.close()

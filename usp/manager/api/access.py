@@ -27,23 +27,31 @@ class Body(BaseModel):
 
 
 class Credentials(Body):
+    """Who wants to log in."""
+
     username: str = Field(max_length=255)
     password: Secret
 
 
 class LoggedIn(Model):
+    """A login: its token is for the Authorization header."""
+
     token: str
     expires_at: datetime
     role: Role
 
 
 class NewUser(Body):
+    """An administrator to be."""
+
     username: Username
     password: Secret | None = Field(default=None, description="Without one the user can only have API tokens")
     role: Role = Role.READ_ONLY
 
 
 class User(Model):
+    """An administrator."""
+
     id: str
     username: str
     role: Role
@@ -56,10 +64,14 @@ class User(Model):
 
 
 class Users(Model):
+    """Administrators, by name."""
+
     items: list[User]
 
 
 class NewToken(Body):
+    """An API token to be."""
+
     name: TokenName
     username: Username | None = Field(default=None, description="Whose token; another's only as an administrator")
     role: Role | None = Field(default=None, description="Less than what its user may do, if wanted")
@@ -67,6 +79,8 @@ class NewToken(Body):
 
 
 class Token(Model):
+    """An API token."""
+
     id: str
     name: str
     user_id: str
@@ -91,11 +105,14 @@ class Token(Model):
 
 
 class Tokens(Model):
+    """API tokens, by name."""
+
     items: list[Token]
 
 
 @router.post("/login", operation_id="login")
 async def login(app: TheApp, request: Request, body: Credentials) -> LoggedIn:
+    """Begin a login, which ends by POST /logout, by itself at `expires_at`, or when it was idle for too long."""
     password = body.password.reveal()
     if len(password) > MAX_PASSWORD:
         raise UspError("auth.invalid")
@@ -111,11 +128,13 @@ async def logout(app: TheApp, actor: Asking) -> None:
 
 @router.get("/users", operation_id="list_users")
 async def list_users(app: TheApp, actor: Admin) -> Users:
+    """Administrators, by name."""
     return Users(items=[User.of(user) for user in await app.store.users.all()])
 
 
 @router.post("/users", operation_id="create_user", status_code=201)
 async def create_user(app: TheApp, actor: Admin, body: NewUser) -> User:
+    """Make an administrator."""
     password = body.password.reveal() if body.password else None
     return User.of(await app.administrators.add(body.username, body.role, password, author=actor.name))
 
@@ -129,6 +148,7 @@ async def list_tokens(app: TheApp, actor: Asking) -> Tokens:
 
 @router.post("/tokens", operation_id="create_token", status_code=201)
 async def create_token(app: TheApp, actor: Asking, body: NewToken) -> Token:
+    """Make an API token. The answer is the only one that shows it."""
     if body.username not in (None, actor.name):
         actor.require(Role.ADMIN)
     user = await app.administrators.find(body.username or actor.name)
@@ -141,5 +161,6 @@ async def create_token(app: TheApp, actor: Asking, body: NewToken) -> Token:
 
 @router.delete("/tokens/{id}", operation_id="delete_token", status_code=204)
 async def delete_token(app: TheApp, actor: Asking, id: str) -> Response:
+    """Whoever uses that token is refused from now on."""
     await app.administrators.delete_token(actor, id)
     return Response(status_code=204)

@@ -24,11 +24,15 @@ Address = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Login(Body):
+    """Credentials to try at the target."""
+
     username: Key
     password: Secret
 
 
 class Explain(Body):
+    """A connection to be explained."""
+
     server: Key = Field(description="Name or id of a Proxy Server")
     listener: Key = Field(description="Name or id of a Listener")
     source: Address = Field(description="The partner's IP address")
@@ -40,18 +44,22 @@ class Explain(Body):
 
 
 class Explained(Explanation):
-    """`probe`: what the server found, if that was asked for."""
+    """An explanation, and what the server found."""
 
-    probe: Diagnosis | None = None
+    probe: Diagnosis | None = Field(default=None, description="What the server found, if that was asked for")
 
 
 class Scan(Body):
+    """Who shall look at the target."""
+
     server: Key = Field(description="Name or id of the Proxy Server that shall look")
     tunnel: Key | None = Field(default=None, description="Look through this Tunnel, from `proxy_client`")
     proxy_client: Key | None = None
 
 
 class Test(Body):
+    """An address to be tested."""
+
     address: Address = Field(description="An IP address")
 
 
@@ -91,5 +99,6 @@ async def scan_host_key(app: TheApp, actor: Admin, name: str, body: Scan) -> Dia
 
 @router.post("/ip-filters/{name}/test", operation_id="test_ip_filter")
 async def test_ip_filter(app: TheApp, actor: Asking, name: str, body: Test) -> Verdict:
+    """What an IP Filter says of an address, and which rule of it decides."""
     found = await app.diagnostics.test_address(name, body.address)
     return Verdict(action=found.action, rule=found.rule, network=found.network, text=str(found))

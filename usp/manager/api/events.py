@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from usp.manager.api.auth import Asking, TheApp
-from usp.manager.api.items import Limit
+from usp.manager.api.lists import Limit
 from usp.manager.store import rows
 from usp.model import Model
 
@@ -16,6 +16,8 @@ router = APIRouter(prefix="/events", tags=["events"])
 
 
 class Event(Model):
+    """One line of the audit trail."""
+
     number: int
     at: datetime
     author: str
@@ -38,6 +40,8 @@ class Event(Model):
 
 
 class Events(Model):
+    """A page of the audit trail, newest first."""
+
     items: list[Event]
     next: int | None
 
@@ -50,6 +54,7 @@ async def list_events(
     after: Annotated[int | None, Query(ge=0, description="`next` of the page before")] = None,
     action: Annotated[str, Query(max_length=64, description="A prefix, such as 'login.'")] = "",
 ) -> Events:
+    """The audit trail, newest first."""
     page = await app.store.events.page(before=after, limit=limit, action=action)
     following = page[-1].number if len(page) == limit else None
     return Events(items=[Event.of(event) for event in page], next=following)

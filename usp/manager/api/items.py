@@ -2,11 +2,13 @@
 
 An item is one flat object: its fields (references as ids, secrets as null) with what the manager adds (`ENVELOPE`).
 Its ETag is its revision; a write with `If-Match` (RFC 9110, section 13.1.1) is refused when that is not the current
-one. Bodies go to the catalog as they came, so that there is one place that says what is wrong with them.
+one, and a GET with `If-None-Match` answers 304 when it still is. Bodies go to the catalog as they came, so that there
+is one place that says what is wrong with them.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -18,7 +20,10 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import models_json_schema
 
 from usp.errors import UspError
+from usp.manager.api import etags, lists
 from usp.manager.api.auth import Admin, Asking, TheApp
+from usp.manager.api.lists import ItemQuery
+from usp.manager.app import App
 from usp.manager.catalog import Create, Delete, Update
 from usp.manager.entry import GENERATED, NewCa, NewCertificate
 from usp.manager.keys import public
@@ -29,9 +34,11 @@ PATH: Final = "/api/v1/items"
 PUBLIC_KINDS: Final = frozenset({*MADE, PublicKey.kind})
 KINDS_BY_MODEL: Final = {model.__name__: kind for kind, model in KINDS.items()}
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many at the most")]
-After = Annotated[str, Query(max_length=255, description="`next` of the page before")]
-IfMatch = Annotated[str | None, Header(description="The item's ETag: refused with 412 when it was changed since")]
+IfMatch = Annotated[
+    str | None, Header(description="ETags of the item: refused with 412 when it has none of these revisions any more")
+]
+IfNoneMatch = Annotated[str | None, Header(description="ETags that one has: answered with 304 when nothing changed")]
+Wanted = Annotated[ItemQuery, Query()]
 
 
 class Envelope(BaseModel):
@@ -71,7 +78,11 @@ def document(record: Record) -> dict[str, Any]:
 
 
 def _answer(record: Record, status: int = 200, headers: Mapping[str, str] | None = None) -> Json:
-    return Json(document(record), status, {"ETag": f'"{record.revision}"', **(headers or {})})
+    return Json(document(record), status, {"ETag": etags.of(record.revision), **(headers or {})})
+
+
+def _unchanged(revision: int) -> Response:
+    return Response(status_code=304, headers={"ETag": etags.of(revision)})
 
 
 async def _fields(request: Request, ignored: frozenset[str] = frozenset()) -> dict[str, Any] | bytes:
@@ -86,24 +97,26 @@ async def _fields(request: Request, ignored: frozenset[str] = frozenset()) -> di
     return {name: value for name, value in fields.items() if name not in ignored}
 
 
-def expected_revision(if_match: str | None) -> int | None:
-    """The revision that the item must still have. None: any."""
-    if if_match is None or if_match.strip() == "*":
+async def _expected(app: App, kind: str, key: str, if_match: str | None) -> int | None:
+    """The revision that the item must still have when it is written; None: any. UspError item.stale."""
+    wanted = None if if_match is None else etags.revisions(if_match, weak=False)
+    if wanted is None:
         return None
-    tag = if_match.strip()
-    number = tag[1:-1]
-    if len(tag) > 2 and tag[0] == tag[-1] == '"' and number.isascii() and number.isdecimal() and len(number) < 19:
-        return int(number)
-    raise UspError("item.stale", 'If-Match must be the ETag of the item, such as "12"')
+    revision = (await app.catalog()).get(kind, key).revision
+    if revision not in wanted:
+        raise UspError("item.stale", f"it has revision {revision}, which If-Match does not name: read it again")
+    return revision
 
 
 # --- the routes ---
+
+ETAG: Final = {"headers": {"ETag": {"description": "The revision", "schema": {"type": "string", "examples": ['"42"']}}}}
 
 
 def _add(router: APIRouter, kind: str, model: type[Item]) -> None:
     one, many = model.title.lower().replace(" ", "_"), kind.replace("-", "_")
     shown = _shown(model)
-    answers: dict[int | str, dict[str, Any]] = {200: {"model": shown}}
+    answers: dict[int | str, dict[str, Any]] = {200: {"model": shown, **ETAG}}
     body = {"required": True, "content": {"application/json": {"schema": _ref(model)}}}
     tags: list[Any] = [kind]
 
@@ -112,24 +125,27 @@ def _add(router: APIRouter, kind: str, model: type[Item]) -> None:
         operation_id=f"list_{many}",
         tags=tags,
         summary=f"All of the {kind}, by name",
+        description=f"{about(model)}\n\nThe ETag is the catalog's revision: a list is unchanged while nothing changed.",
         response_model=None,
-        responses={200: {"model": _page(shown)}},
+        responses={200: {"model": _page(model, shown), **ETAG}},
     )
-    async def list_(app: TheApp, actor: Asking, limit: Limit = 100, after: After = "") -> Response:
-        records = (await app.catalog()).of_kind(kind)
-        rest = [record for record in records if record.item.name > after]
-        page = rest[:limit]
-        following = page[-1].item.name if len(rest) > limit else None
-        return Json({"items": [document(record) for record in page], "next": following})
+    async def list_(app: TheApp, actor: Asking, query: Wanted, if_none_match: IfNoneMatch = None) -> Response:
+        catalog = await app.catalog()
+        if etags.unchanged(if_none_match, catalog.revision):
+            return _unchanged(catalog.revision)
+        page, following = lists.page(catalog, kind, query)
+        content = {"items": [document(record) for record in page], "next": following}
+        return Json(content, headers={"ETag": etags.of(catalog.revision)})
 
     @router.post(
         f"/{kind}",
         operation_id=f"create_{one}",
         tags=tags,
         summary=f"Make a {model.title}",
+        description="References may be given by id or by name. `Location` is where it is found from now on.",
         status_code=201,
         response_model=None,
-        responses={201: {"model": shown}},
+        responses={201: {"model": shown, **ETAG}},
         openapi_extra={"requestBody": body},
     )
     async def create(app: TheApp, actor: Admin, request: Request) -> Response:
@@ -141,12 +157,14 @@ def _add(router: APIRouter, kind: str, model: type[Item]) -> None:
         f"/{kind}/{{key}}",
         operation_id=f"get_{one}",
         tags=tags,
-        summary=f"One {model.title}, by id or name",
+        summary=f"One {model.title}",
+        description="By id or by name. References are shown as ids, secrets as null.",
         response_model=None,
         responses=answers,
     )
-    async def get(app: TheApp, actor: Asking, key: str) -> Response:
-        return _answer((await app.catalog()).get(kind, key))
+    async def get(app: TheApp, actor: Asking, key: str, if_none_match: IfNoneMatch = None) -> Response:
+        record = (await app.catalog()).get(kind, key)
+        return _unchanged(record.revision) if etags.unchanged(if_none_match, record.revision) else _answer(record)
 
     if kind in PUBLIC_KINDS:
 
@@ -154,7 +172,8 @@ def _add(router: APIRouter, kind: str, model: type[Item]) -> None:
             f"/{kind}/{{key}}/public",
             operation_id=f"download_{one}",
             tags=tags,
-            summary=f"What others are given of a {model.title}: its certificate (PEM), or its public key (one line)",
+            summary=f"The public part of a {model.title}",
+            description="What others are given of it, as a file: a certificate (PEM), or a public key (one line).",
             response_class=PlainTextResponse,
         )
         async def download(app: TheApp, actor: Asking, key: str) -> Response:
@@ -167,26 +186,29 @@ def _add(router: APIRouter, kind: str, model: type[Item]) -> None:
         f"/{kind}/{{key}}",
         operation_id=f"replace_{one}",
         tags=tags,
-        summary=f"Replace all fields of a {model.title}; secrets that are null or left out stay",
+        summary=f"Replace a {model.title}",
+        description="All fields are replaced: one that is left out gets its default. Only secrets stay, when they are "
+        "left out, null or `***`. What the manager adds to an item is ignored, so that what was read can be sent back.",
         response_model=None,
         responses=answers,
         openapi_extra={"requestBody": body},
     )
     async def replace(app: TheApp, actor: Admin, request: Request, key: str, if_match: IfMatch = None) -> Response:
-        change = Update(kind, key, await _fields(request, ENVELOPE), expected_revision(if_match))
-        delta = await app.write(actor, [change])
+        expected = await _expected(app, kind, key, if_match)
+        delta = await app.write(actor, [Update(kind, key, await _fields(request, ENVELOPE), expected)])
         return _answer(delta.updates[0] if delta.updates else (await app.catalog()).get(kind, key))
 
     @router.delete(
         f"/{kind}/{{key}}",
         operation_id=f"delete_{one}",
         tags=tags,
-        summary=f"Delete a {model.title} that nothing refers to",
+        summary=f"Delete a {model.title}",
+        description="Refused with 409 while other items refer to it; `errors` name them.",
         status_code=204,
         response_model=None,
     )
     async def delete(app: TheApp, actor: Admin, key: str, if_match: IfMatch = None) -> Response:
-        await app.write(actor, [Delete(kind, key, expected_revision(if_match))])
+        await app.write(actor, [Delete(kind, key, await _expected(app, kind, key, if_match))])
         return Response(status_code=204)
 
 
@@ -197,6 +219,11 @@ async def _elsewhere(actor: Asking, kind: str) -> None:
 
 
 # --- OpenAPI ---
+
+
+def about(model: type[Item]) -> str:
+    """What a kind is."""
+    return inspect.getdoc(model) or ""
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:
@@ -210,11 +237,13 @@ def _shown(model: type[Item]) -> type[BaseModel]:
         name: (None if name in secrets(model) else info.annotation, Field(description=info.description))
         for name, info in model.model_fields.items()
     }
-    return create_model(f"{model.__name__}Record", __base__=Envelope, **fields)
+    doc = f"{model.title}, as it is answered: references are ids, secrets null."
+    return create_model(f"{model.__name__}Record", __base__=Envelope, __doc__=doc, **fields)
 
 
-def _page(shown: type[BaseModel]) -> type[BaseModel]:
-    return create_model(f"{shown.__name__}s", items=(list[shown], ...), next=(str | None, ...))  # type: ignore[valid-type]
+def _page(model: type[Item], shown: type[BaseModel]) -> type[BaseModel]:
+    doc = f"{model.title}: a page of them, by name."
+    return create_model(f"{shown.__name__}s", __doc__=doc, items=(list[shown], ...), next=(str | None, ...))  # type: ignore[valid-type]
 
 
 def request_schemas() -> dict[str, Any]:

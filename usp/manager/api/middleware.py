@@ -1,11 +1,14 @@
-"""What surrounds every request: security headers, a limit for bodies, and an answer for bugs. Plain ASGI."""
+"""What surrounds every request: security headers, a limit for bodies, HEAD and OPTIONS, and an answer for bugs.
+Plain ASGI."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usp.errors import UspError
@@ -57,6 +60,23 @@ class Bugs:
             if started or scope["type"] != "http":
                 raise  # too late for an answer: the server closes the connection
             await errors.unexpected(error)(scope, receive, send)
+
+
+class Methods:
+    """HEAD is GET without the body (RFC 9110, section 9.3.2), OPTIONS tells the methods of an address."""
+
+    def __init__(self, app: ASGIApp, allowed: Callable[[str], list[str]]) -> None:
+        self._app = app
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope.get("method")
+        if method == "OPTIONS" and (methods := self._allowed(scope["path"])):
+            await Response(status_code=204, headers={"Allow": ", ".join(methods)})(scope, receive, send)
+        elif method == "HEAD" and "HEAD" in self._allowed(scope["path"]):
+            await self._app({**scope, "method": "GET"}, receive, send)  # the server leaves the body out
+        else:
+            await self._app(scope, receive, send)
 
 
 class BodyLimit:

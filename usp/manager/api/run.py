@@ -25,7 +25,8 @@ def _add(kind: str, verb: str, state: RunState) -> None:
         f"/{kind}/{{name}}/{verb}",
         operation_id=f"{verb}_{KINDS[kind].title.lower()}",
         tags=[kind],
-        summary=f"{verb.capitalize()} a {KINDS[kind].title}, and keep it so",
+        summary=f"{verb.capitalize()} a {KINDS[kind].title}",
+        description="And keep it so, over restarts of managers and servers. It is done when its server reports it.",
         status_code=202,
     )
     async def set_run_state(app: TheApp, actor: Admin, name: str) -> Wanted:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from usp.errors import UspError
 from usp.manager.api.auth import Admin, Asking, TheApp
-from usp.manager.api.items import Limit
+from usp.manager.api.lists import Limit
 from usp.manager.store import rows
 from usp.model import Model
 from usp.status import Complaint, ListenerStatus, PushState, ServerState, SlotStatus, TunnelStatus
@@ -62,6 +62,8 @@ class Server(Model):
 
 
 class Servers(Model):
+    """Proxy Servers, by name."""
+
     items: list[Server]
 
 
@@ -98,6 +100,8 @@ class Version(Model):
 
 
 class Versions(Model):
+    """Configuration versions, newest first."""
+
     items: list[Version]
     next: int | None
 
@@ -113,6 +117,8 @@ class Difference(Model):
 
 
 class Push(BaseModel):
+    """Why it is pushed."""
+
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     comment: str = Field(default="", max_length=4096, description="Why; kept with the version")
@@ -120,17 +126,20 @@ class Push(BaseModel):
 
 @router.get("", operation_id="list_servers")
 async def list_servers(app: TheApp, actor: Asking) -> Servers:
+    """Every Proxy Server that is configured, by name, as it was last seen."""
     now = app.clock()
     return Servers(items=[Server.of(server, now) for server in await app.servers()])
 
 
 @router.get("/{name}", operation_id="get_server")
 async def get_server(app: TheApp, actor: Asking, name: str) -> Server:
+    """One Proxy Server, as it was last seen."""
     return Server.of(await app.server(name), app.clock())
 
 
 @router.get("/{name}/diff", operation_id="diff_server")
 async def diff_server(app: TheApp, actor: Asking, name: str) -> Difference:
+    """Whether a push would bring anything new."""
     found = await app.difference(name)
     newest = found.newest
     return Difference(
@@ -159,6 +168,7 @@ async def list_versions(
 
 @router.get("/{name}/versions/{number}", operation_id="get_version")
 async def get_version(app: TheApp, actor: Asking, name: str, number: int) -> Version:
+    """One configuration version, and what became of it."""
     server = (await app.server_record(name)).item.name
     return Version.of(await app.store.versions.get(server, number))
 

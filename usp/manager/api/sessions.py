@@ -12,6 +12,8 @@ router = APIRouter(prefix="/sessions", tags=["sessions"])
 
 
 class Session(SessionStatus):
+    """A partner's session, and the server that it is on."""
+
     server: str
 
 
@@ -24,6 +26,7 @@ class Sessions(Model):
 
 @router.get("", operation_id="list_sessions")
 async def list_sessions(app: TheApp, actor: Asking) -> Sessions:
+    """Who is connected now: all servers are asked."""
     live, unreachable = await app.sessions()
     items = [Session(server=one.server, **one.session.model_dump()) for one in live]
     return Sessions(items=items, unreachable=unreachable)
@@ -31,4 +34,5 @@ async def list_sessions(app: TheApp, actor: Asking) -> Sessions:
 
 @router.delete("/{id}", operation_id="kill_session", status_code=204)
 async def kill_session(app: TheApp, actor: Admin, id: str) -> None:
+    """End a session at once. The partner may connect again."""
     await app.kill_session(actor, id)

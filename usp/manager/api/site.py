@@ -2,53 +2,87 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any, Final
 
+import orjson
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.utils import get_openapi
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, Response
 
 import usp
 from usp.errors import UspError
-from usp.manager.api import access, diagnose, errors, events, items, run, servers, sessions
+from usp.manager.api import (
+    access,
+    diagnose,
+    docs,
+    errors,
+    events,
+    items,
+    openapi,
+    run,
+    servers,
+    sessions,
+    stream,
+)
 from usp.manager.api.auth import TheApp
-from usp.manager.api.middleware import BodyLimit, Bugs, SecurityHeaders
+from usp.manager.api.middleware import BodyLimit, Bugs, Methods, SecurityHeaders
 from usp.manager.app import App
 
 PREFIX: Final = "/api/v1"
 
+PARTS: Final = (
+    access,
+    items,
+    servers,
+    run,
+    sessions,
+    stream,
+    events,
+    diagnose,
+)
+
 
 def application(app: App) -> FastAPI:
     site = FastAPI(
-        title="usp-manager",
         version=usp.__version__,
         docs_url=None,
         redoc_url=None,
-        openapi_url=f"{PREFIX}/openapi.json",
+        openapi_url=None,
+        redirect_slashes=False,
     )
     site.state.app = app
+    allowed = partial(openapi.allowed, site)
     site.add_middleware(BodyLimit)
+    site.add_middleware(Methods, allowed)
     site.add_middleware(Bugs)
     site.add_middleware(SecurityHeaders)
-    errors.install(site)
-    api = APIRouter(prefix=PREFIX, responses=errors.RESPONSES)
-    for part in (access, items, servers, run, sessions, events, diagnose):
+    errors.install(site, allowed)
+    api = APIRouter(prefix=PREFIX)
+    for part in PARTS:
         api.include_router(part.router)
     site.include_router(api)
     site.include_router(_probes)
+    site.include_router(docs.router)
     site.openapi = partial(_openapi, site)  # type: ignore[method-assign]
-    site.add_api_route("/openapi.json", site.openapi, include_in_schema=False)
+    for path in ("/openapi.json", f"{PREFIX}/openapi.json"):
+        site.add_api_route(path, partial(_answered, site), include_in_schema=False)
     return site
 
 
 def _openapi(site: FastAPI) -> dict[str, Any]:
-    """Bodies of items are read by the catalog, so FastAPI does not know their models: they are added here."""
+    """Made once, when it is first asked for."""
     if site.openapi_schema is None:
-        document = get_openapi(title=site.title, version=site.version, routes=site.routes)
-        document["components"]["schemas"].update({**items.request_schemas(), "Problem": errors.SCHEMA})
-        site.openapi_schema = document
+        site.openapi_schema = openapi.build(site)
     return site.openapi_schema
+
+
+async def _answered(site: FastAPI) -> Response:
+    return Response(await asyncio.to_thread(_text, site), media_type="application/json")
+
+
+def _text(site: FastAPI) -> bytes:
+    return orjson.dumps(site.openapi())
 
 
 _probes = APIRouter(include_in_schema=False, default_response_class=PlainTextResponse)

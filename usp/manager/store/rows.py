@@ -17,6 +17,8 @@ NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Role(StrEnum):
+    """What an administrator may do: everything, or reading."""
+
     ADMIN = "admin"
     READ_ONLY = "read_only"
 

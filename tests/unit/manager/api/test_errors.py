@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.manager.api.calls import Api, refused
 from usp.errors import Kind, Problem, UspError
-from usp.manager.api.errors import SCHEMA, STATUS, answer
+from usp.manager.api.errors import SCHEMAS, STATUS, answer
 from usp.manager.app import App
 
 
@@ -29,14 +29,14 @@ def test_a_problem_document() -> None:
         "code": "item.invalid",
         "errors": [{"loc": ["a", 0], "msg": "is wrong"}],
     }
-    assert SCHEMA["required"] == list(json.loads(bytes(response.body)))
+    assert SCHEMAS["Problem"]["required"] == list(json.loads(bytes(response.body)))
 
 
 async def test_what_the_framework_refuses_looks_alike(admin: Api) -> None:
     refused(await admin("GET", "/nowhere"), 404, "request.unknown")
     response = await admin("DELETE", "/servers")
     refused(response, 405, "request.invalid")
-    assert response.headers["allow"] == "GET"
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS"
     problems = refused(await admin("POST", "/login", {"username": 7, "more": 1}), 422, "request.invalid")
     assert problems == [
         (("username",), "must be a text"),
@@ -75,4 +75,6 @@ async def test_a_database_that_is_away(app: App, admin: Api, monkeypatch: pytest
         raise UspError("database.unavailable")
 
     monkeypatch.setattr(app, "servers", away)
-    refused(await admin("GET", "/servers"), 503, "database.unavailable")
+    response = await admin("GET", "/servers")
+    refused(response, 503, "database.unavailable")
+    assert int(response.headers["retry-after"]) > 0

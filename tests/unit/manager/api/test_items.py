@@ -9,8 +9,7 @@ import pytest
 
 from tests.unit.manager.api.calls import Api, documents, refused
 from tests.unit.manager.site import PRIVATE, PUBLIC
-from usp.errors import UspError
-from usp.manager.api.items import expected_revision, request_schemas
+from usp.manager.api.items import request_schemas
 from usp.manager.app import App
 from usp.manager.kinds import ENVELOPE, secrets
 from usp.model import KINDS, Account
@@ -160,16 +159,27 @@ async def test_stale_writes(admin: Api) -> None:
     assert (await admin("DELETE", f"{PROBE}/f", headers={"If-Match": changed.headers["etag"]})).status_code == 204
 
 
-@pytest.mark.parametrize(
-    "if_match", ['W/"1"', "1", '"', '""', '"1", "2"', '"x"', '"-1"', '"٣"', '"' + "9" * 5000 + '"', ""]
-)
-def test_only_our_etags_match(if_match: str) -> None:
-    with pytest.raises(UspError, match="If-Match"):
-        expected_revision(if_match)
+async def test_if_match_takes_any_of_several(admin: Api) -> None:
+    made = await admin.make("ip-filters", name="f")
+    for tags in (f'"1000", "{made["revision"]}"', "*"):
+        answer = await admin("PUT", f"{PROBE}/f", {"name": "f"}, headers={"If-Match": tags})
+        assert answer.status_code == 200
+    refused(await admin("PUT", f"{PROBE}/f", {"name": "f"}, headers={"If-Match": '"1000", "1001"'}), 412, "item.stale")
+    refused(await admin("DELETE", f"{PROBE}/g", headers={"If-Match": '"1"'}), 404, "item.not_found")
 
 
-def test_etags() -> None:
-    assert [expected_revision(text) for text in (None, "*", ' "12" ')] == [None, None, 12]
+async def test_what_did_not_change_is_not_sent_again(admin: Api) -> None:
+    tag = (await admin("POST", PROBE, {"name": "f"})).headers["etag"]
+    for known in (tag, f"W/{tag}", f'"1000", {tag}', "*"):
+        answer = await admin("GET", f"{PROBE}/f", headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+    listed = await admin("GET", PROBE)
+    again = await admin("GET", PROBE, headers={"If-None-Match": listed.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    await admin.make("ip-filters", name="g")
+    again = await admin("GET", PROBE, headers={"If-None-Match": listed.headers["etag"]})
+    assert [item["name"] for item in again.json()["items"]] == ["f", "g"]
+    assert (await admin("GET", f"{PROBE}/g", headers={"If-None-Match": tag})).status_code == 200
 
 
 async def test_names_are_unique_in_their_kind(admin: Api) -> None:

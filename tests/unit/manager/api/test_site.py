@@ -29,24 +29,6 @@ async def test_openapi_in_both_places(nobody: Api) -> None:
     document = (await nobody("GET", "/openapi.json")).json()
     assert (await nobody("GET", "https://manager/openapi.json")).json() == document
     assert document["components"]["schemas"]["Problem"]["required"]
-    ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
-    assert len(ids) == len(set(ids))
-    assert "__" not in "".join(ids)
-    for path in ("/docs", "/redoc"):
-        assert (await nobody("GET", f"https://manager{path}")).status_code == 404
-
-
-def references(part: object) -> set[str]:
-    if isinstance(part, dict):
-        own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
-        return own.union(*map(references, part.values()))
-    return set().union(*map(references, part)) if isinstance(part, list) else set()
-
-
-async def test_openapi_refers_to_nothing_that_is_not_there(nobody: Api) -> None:
-    document = (await nobody("GET", "/openapi.json")).json()
-    there = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
-    assert references(document) <= there
 
 
 async def test_everything_else_needs_a_token(nobody: Api) -> None:
