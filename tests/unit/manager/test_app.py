@@ -222,3 +222,20 @@ async def test_what_a_push_would_change(app: App) -> None:
     assert (await app.difference("server")).changed
     await app.write(ADMIN, [Delete("deployments", "l"), Delete("listeners", "l")])
     assert not (await app.difference("server")).changed
+
+
+async def test_a_hash_is_kept_as_it_is_and_the_same_password_changes_nothing(app: App) -> None:
+    phc = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
+    await make(app, "account-repositories", "r")
+    await make(app, "accounts", "a", account_repository="r", username="a", password=phc)
+    await make(app, "accounts", "b", account_repository="r", username="b", password="hush-hush")
+    kept = item_of(Account, (await app.catalog()).get("accounts", "a")).password
+    assert kept is not None
+    assert kept.reveal() == phc
+    fields = {"name": "b", "account_repository": "r", "username": "b"}
+    assert not await app.write(ADMIN, [Update("accounts", "b", {**fields, "password": "hush-hush"})])
+    for wrong in (phc.replace("19456", "999999"), "x" * 1025):
+        with pytest.raises(UspError) as caught:
+            await app.write(ADMIN, [Update("accounts", "b", {**fields, "password": wrong}, loc=("accounts", 1))])
+        assert [problem.loc for problem in caught.value.problems] == [("accounts", 1, "password")]
+        assert wrong not in str(caught.value)

@@ -9,11 +9,29 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests import tunnel_pair
-from tests.unit.server.gateway import OTHER_LINE, PASSWORD, USER, Target, prepared, snapshot
+from tests.unit.server.gateway import (
+    HASHER,
+    HOST_KEY,
+    HOST_LINE,
+    OTHER_KEY,
+    OTHER_LINE,
+    PASSWORD,
+    TARGET_LINE,
+    USER,
+    Target,
+    prepared,
+    rule,
+    serving,
+    snapshot,
+)
 from usp.errors import UspError
+from usp.model import InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
 from usp.server import outbound
+from usp.snapshot import AccountSpec, CredentialsSpec
+from usp.ssh import keys
 from usp.ssh.connect import ClientConnection, Login
+from usp.ssh.options import Timing, target_facing
 
 TIMEOUT = 1.0
 
@@ -88,3 +106,37 @@ async def test_dialling_is_given_up() -> None:
             await dialling
         async with asyncio.timeout(1):
             await gone.wait()
+
+
+async def test_a_target_that_asks_for_both_gets_both(target: Target) -> None:
+    """The target is a gateway of our own under Rule 6."""
+    hashed = Secret(HASHER.hash(PASSWORD))
+    account = AccountSpec(username=USER, password=hashed, public_keys=(OTHER_LINE,))
+    dedicated = CredentialsSpec(username=USER, password=Secret(PASSWORD))
+    both = (InboundMethod.PASSWORD_AND_PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED)
+    mine = keys.pairs([keys.parse_private(OTHER_KEY)])
+    foreign = keys.pairs([keys.parse_private(HOST_KEY)])
+    async with serving(target.port, of=rule(*both, dedicated), accounts=[account]) as gateway:
+        door = prepared(snapshot(gateway.port, pinned=HOST_LINE)).doors["l1", "n1"]
+        login = Login(USER, Secret(PASSWORD), mine)
+        connection = await outbound.dial(door.target, login, None, lambda _: None, TIMEOUT)
+        connection.close()
+        await connection.wait_closed()
+        await gateway.outcome()
+        with pytest.raises(UspError) as caught:
+            await outbound.dial(door.target, Login(USER, Secret(PASSWORD), foreign), None, lambda _: None, TIMEOUT)
+        assert caught.value.code == "target.auth_denied"
+        await gateway.outcome()
+        assert [fact["method"] for fact in gateway.told("login")] == ["publickey", "keyboard-interactive", "publickey"]
+        assert gateway.told("login")[-1]["outcome"] == "auth_denied"
+
+
+async def test_one_of_several_pins_is_enough(target: Target) -> None:
+    made = prepared(snapshot(target.port)).doors["l1", "n1"].target
+    pins = (OTHER_LINE, TARGET_LINE)
+    options = target_facing(pins, made.spec.algorithms, Timing())
+    connection = await outbound.dial(
+        outbound.Target(made.spec, options), Login(USER, Secret(PASSWORD)), None, lambda _: None, TIMEOUT
+    )
+    connection.close()
+    await connection.wait_closed()
