@@ -14,6 +14,7 @@ import usp
 from usp.errors import UspError
 from usp.manager.api import (
     access,
+    bulk,
     diagnose,
     docs,
     errors,
@@ -34,6 +35,7 @@ PREFIX: Final = "/api/v1"
 PARTS: Final = (
     access,
     items,
+    bulk,
     servers,
     run,
     sessions,
