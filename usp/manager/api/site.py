@@ -19,12 +19,14 @@ from usp.manager.api import (
     docs,
     errors,
     events,
+    history,
     items,
     openapi,
     run,
     servers,
     sessions,
     stream,
+    versions,
 )
 from usp.manager.api.auth import TheApp
 from usp.manager.api.middleware import BodyLimit, Bugs, Methods, SecurityHeaders
@@ -36,7 +38,10 @@ PARTS: Final = (
     access,
     items,
     bulk,
+    history,
     servers,
+    versions,
+    versions,
     run,
     sessions,
     stream,
