@@ -27,7 +27,9 @@ class Revision(Model):
     author: str
     at: datetime
     changes: list[FieldChange] = Field(description="Public fields; references by name, as far as it is still there")
-    secrets: dict[str, str] = Field(description="Secret field -> changed or unchanged", examples=[{"password": "changed"}])
+    secrets: dict[str, str] = Field(
+        description="Secret field -> changed or unchanged", examples=[{"password": "changed"}]
+    )
 
     @classmethod
     def of(cls, revision: history.Revision) -> Revision:

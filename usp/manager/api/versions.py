@@ -65,7 +65,9 @@ class Version(Model):
 class WholeVersion(Version):
     """A configuration version with what it holds; secrets read `***`."""
 
-    content: dict[str, Any] = Field(description="As the server gets it, but secrets read `***`", examples=[{"listeners": []}])
+    content: dict[str, Any] = Field(
+        description="As the server gets it, but secrets read `***`", examples=[{"listeners": []}]
+    )
 
 
 class Versions(Model):
