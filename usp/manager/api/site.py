@@ -41,7 +41,6 @@ PARTS: Final = (
     history,
     servers,
     versions,
-    versions,
     run,
     sessions,
     stream,
