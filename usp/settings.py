@@ -143,6 +143,7 @@ class ClientSettings(Model):
     allow: tuple[Annotated[str, Field(pattern=r"^\S+:(\d{1,5}|\*)$")], ...] = Field(
         default=(), description='what may be dialled, such as ["10.0.0.0/8:22", "sftp.internal:22"]; [] = nothing'
     )
+    fast_path: bool = Field(default=True, description="relay packets on the short way; false = stock asyncssh")
     keepalive: KeepaliveSettings = KeepaliveSettings()
     retry: RetrySettings = RetrySettings()
     connect_timeout: Seconds = Field(default=10.0, description="seconds to connect to a target")

@@ -19,6 +19,7 @@ from usp.client.allow import AllowList, Deny
 from usp.errors import UspError
 from usp.ssh.connect import Congestion
 from usp.ssh.failures import said
+from usp.ssh.fastpath import write
 
 LINGER: Final = 30.0
 """Seconds that a closed connection may take to hand over what it still holds."""
@@ -47,7 +48,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         if self._channel is None:
             self._early.append(data)
         elif not self._channel.is_closing():
-            self._channel.write(data)
+            write(self._channel, data)
 
     def target_ended(self) -> None:
         self._target_eof = True

@@ -13,7 +13,7 @@ from usp.errors import Problem, UspError
 from usp.metrics import TUNNEL_LINKS
 from usp.secret import Secret
 from usp.settings import ClientSettings
-from usp.ssh import keys
+from usp.ssh import fastpath, keys
 from usp.ssh.options import Timing
 
 
@@ -48,6 +48,7 @@ def configured(settings: ClientSettings, instance: str) -> Tunnel:
 
 
 async def run(settings: ClientSettings, stop: asyncio.Event) -> None:
+    fastpath.switch(settings.fast_path)
     tunnel = configured(settings, secrets.token_hex(8))
     TUNNEL_LINKS.labels(f"{settings.tunnel.host}:{settings.tunnel.port}").set_function(lambda: len(tunnel.links))
     site = await health.start(settings.metrics, tunnel.unready)

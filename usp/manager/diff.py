@@ -57,8 +57,6 @@ EMPTY: Final = Content()
 
 
 class Change(StrEnum):
-    """What became of a part."""
-
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import asyncssh
 
 from usp.sftp.records import Record
 from usp.sftp.relay import Close, Relay, Step
 from usp.sftp.wire import Bytes
+from usp.ssh.fastpath import write
 
 AnyChannel: TypeAlias = asyncssh.SSHServerChannel[bytes] | asyncssh.SSHClientChannel[bytes]
 
@@ -187,12 +188,14 @@ def _write(channel: AnyChannel | None, pieces: Sequence[Bytes]) -> None:
     """What comes too late for a channel that is closing is dropped: its reader is gone."""
     if channel is None or channel.is_closing():
         return
-    data: Any = pieces[0] if len(pieces) == 1 else b"".join(pieces)  # any bytes-like object will do
-    channel.write(data)
+    for piece in pieces:
+        write(channel, piece)
 
 
 class PartnerEnd(asyncssh.SSHServerSession[bytes]):
     """asyncssh's callbacks for the partner's channel. What is not named (shell, exec, pty) is refused."""
+
+    takes_views = True  # see usp.ssh.fastpath
 
     def __init__(self, exchange: Exchange) -> None:
         self.channel: asyncssh.SSHServerChannel[bytes] | None = None
@@ -225,6 +228,8 @@ class PartnerEnd(asyncssh.SSHServerSession[bytes]):
 
 class TargetEnd(asyncssh.SSHClientSession[bytes]):
     """asyncssh's callbacks for the target's channel."""
+
+    takes_views = True
 
     def __init__(self, exchange: Exchange) -> None:
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None

@@ -33,6 +33,7 @@ from usp.server.prepared import Prepared, link_timing, prepare
 from usp.server.session import Limits, Session
 from usp.server.tunnels import Link, Links
 from usp.settings import ServerSettings
+from usp.ssh import fastpath
 from usp.status import Complaint, LinkState, Outcome
 
 log = get_logger(__name__)
@@ -269,6 +270,7 @@ async def _main(fd: int) -> None:
         if not isinstance(start, messages.Start):
             raise UspError("internal", "the first message is not Start")
         settings = ServerSettings.model_validate_json(start.settings)
+        fastpath.switch(settings.server.fast_path)
         logs.setup(settings.log, f"usp-server/{start.slot}", rotate=False)
         asyncio.get_running_loop().set_exception_handler(_unhandled)
         await Worker(channel, start, settings).run()

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from usp.secret import Secret
+from usp.ssh.fastpath import FastPath
 from usp.ssh.options import TUNNEL_PACKET, TUNNEL_WINDOW, one_use
 
 
@@ -65,10 +66,8 @@ class Congestion:
             watcher(full)
 
 
-class _Ours:
+class _Ours(FastPath):
     """What is ours about both connection classes."""
-
-    _keepalive_count: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,12 +80,12 @@ class _Ours:
     def resume_writing(self) -> None:
         self.congestion.release("transport")
 
-    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+    def data_received(self, data: bytes | memoryview, datatype: int | None = None) -> None:
         self._keepalive_count = 0
-        super().data_received(data, datatype)  # type: ignore[misc]
+        super().data_received(data, datatype)
 
     def _cleanup(self, exc: Exception | None) -> None:
-        super()._cleanup(exc)  # type: ignore[misc]
+        super()._cleanup(exc)
         while self.at_end:
             self.at_end.pop()()
 

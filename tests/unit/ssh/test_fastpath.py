@@ -1,0 +1,332 @@
+"""The fast path and asyncssh's own way deliver the same streams, whatever the sizes, windows, rekeys and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncssh
+import pytest
+from asyncssh.channel import SSHChannel
+
+from usp.model import Algorithms
+from usp.secret import Secret
+from usp.ssh import connect, fastpath, keys, options
+from usp.ssh.connect import ClientConnection, ServerConnection
+from usp.ssh.fastpath import FastPath, write
+
+PRIVATE, PUBLIC = keys.generate()
+CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
+
+
+class End:
+    """Collects what comes in; `hold` makes it slow."""
+
+    takes_views = True
+
+    def __init__(self) -> None:
+        self.channel: Any = None
+        self.got = bytearray()
+        self.eof = asyncio.Event()
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.paused = False
+
+    def connection_made(self, chan: Any) -> None:
+        self.channel = chan
+
+    def data_received(self, data: bytes, datatype: Any) -> None:
+        self.got += data
+
+    def eof_received(self) -> bool:
+        self.eof.set()
+        return True
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(exc)
+
+
+class ServerEnd(End, asyncssh.SSHServerSession[bytes]):
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return True
+
+
+class ClientEnd(End, asyncssh.SSHClientSession[bytes]):
+    pass
+
+
+class Server(asyncssh.SSHServer):
+    def __init__(self, ends: list[ServerEnd], window: int) -> None:
+        self._ends = ends
+        self._window = window
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return True
+
+    def session_requested(self) -> Any:
+        self._ends.append(ServerEnd())
+        channel = self._connection.create_server_channel(encoding=None, window=self._window)
+        return channel, self._ends[-1]
+
+
+@contextlib.asynccontextmanager
+async def joined(
+    *, cipher: str = CIPHERS[0], window: int = 1 << 21, rekey: int = 1 << 30
+) -> AsyncIterator[tuple[ServerConnection, ServerEnd, ClientConnection, ClientEnd]]:
+    """One connection of our two classes over a real socket pair, with one open channel."""
+    timing = options.Timing()
+    algorithms = Algorithms(ciphers=(cipher,))
+    serving = options.partner_facing([PRIVATE], algorithms, timing)
+    speaking = options.target_facing([PUBLIC], algorithms, timing)
+    serving.rekey_bytes = speaking.rekey_bytes = rekey
+    ends: list[ServerEnd] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        loop = asyncio.get_running_loop()
+
+        async def accept() -> ServerConnection:
+            sock, _ = await loop.sock_accept(listening)
+            return await connect.serve(sock, serving, lambda: Server(ends, window))
+
+        port = listening.getsockname()[1]
+        login = connect.Login("u", Secret("p"))
+        server, client = await asyncio.gather(
+            accept(), connect.dial("127.0.0.1", port, speaking, login, connect_timeout=5)
+        )
+    try:
+        end: Any
+        _, end = await client.create_session(ClientEnd, subsystem="x", encoding=None, window=window)
+        yield server, ends[0], client, end
+    finally:
+        client.close()
+        server.close()
+        await client.wait_closed()
+        await server.wait_closed()
+
+
+@pytest.fixture(params=["fast-fast", "fast-stock", "stock-fast"])
+def mix(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    server, client = request.param.split("-")
+    monkeypatch.setattr(ServerConnection, "fast", server == "fast")
+    monkeypatch.setattr(ClientConnection, "fast", client == "fast")
+    return str(request.param)
+
+
+async def until(condition: Any, seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  (what is waited for happens in asyncssh)
+            await asyncio.sleep(0.002)
+
+
+SIZES = [1, 32768, 5, 100_000, 32769, 0, 7, 700_000, 3]
+
+
+@pytest.mark.parametrize("cipher", [*CIPHERS, "aes128-ctr"])
+async def test_both_directions_at_once(mix: str, cipher: str) -> None:
+    async with joined(cipher=cipher) as (_, server, _, client):
+        up = [os.urandom(size) for size in SIZES]
+        down = [os.urandom(size) for size in reversed(SIZES)]
+        for one, other in zip(up, down, strict=True):
+            write(client.channel, one)
+            write(server.channel, memoryview(other))
+            await asyncio.sleep(0)
+        await until(lambda: len(server.got) == sum(SIZES) and len(client.got) == sum(SIZES))
+        assert bytes(server.got) == b"".join(up)
+        assert bytes(client.got) == b"".join(down)
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+async def test_rekeys_in_the_middle(mix: str, cipher: str) -> None:
+    async with joined(cipher=cipher, rekey=200_000) as (server_connection, server, client_connection, client):
+        first = client_connection._send_encryption
+        up, down = os.urandom(1_500_000), os.urandom(1_500_000)
+        for start in range(0, len(up), 50_000):
+            write(client.channel, up[start : start + 50_000])
+            write(server.channel, down[start : start + 50_000])
+            await asyncio.sleep(0.001)
+        await until(lambda: len(server.got) == len(up) and len(client.got) == len(down))
+        assert bytes(server.got) == up
+        assert bytes(client.got) == down
+        assert client_connection._send_encryption is not first, "there was a rekey"
+        assert server_connection._session_id == client_connection._session_id
+
+
+@pytest.mark.parametrize("window", [1000, 40_000])
+async def test_small_windows_and_a_reader_that_stops(mix: str, window: int) -> None:
+    async with joined(window=window) as (_, server, _, client):
+        server.channel.pause_reading()
+        data = os.urandom(300_000)
+        for start in range(0, len(data), 10_000):
+            write(client.channel, data[start : start + 10_000])
+        await asyncio.sleep(0.05)
+        assert client.paused, "what waits for the window is back-pressure"
+        assert len(server.got) == 0
+        server.channel.resume_reading()
+        await until(lambda: len(server.got) == len(data))
+        assert bytes(server.got) == data
+        assert not client.paused
+
+
+async def test_eof_and_close_come_after_the_data(mix: str) -> None:
+    async with joined(window=50_000) as (_, server, _, client):
+        data = os.urandom(400_000)
+        write(client.channel, data)
+        client.channel.write_eof()
+        await asyncio.wait_for(server.eof.wait(), 5)
+        assert bytes(server.got) == data
+        write(server.channel, b"bye")
+        server.channel.close()
+        assert await asyncio.wait_for(client.lost, 5) is None
+        assert bytes(client.got) == b"bye"
+
+
+async def test_writing_after_the_close_is_an_error() -> None:
+    async with joined() as (_, server, _, client):
+        channel = client.channel
+        channel.close()
+        with pytest.raises(BrokenPipeError):
+            write(channel, b"x")
+        await asyncio.wait_for(server.lost, 5)
+
+
+async def test_the_last_words_arrive() -> None:
+    """What was batched when the connection is closed is sent before the socket is."""
+    async with joined() as (server_connection, _, _, client):
+        server_connection._send_disconnect(2, "these are the last words", "en")
+        server_connection.abort()
+        lost = await asyncio.wait_for(client.lost, 5)
+        assert isinstance(lost, asyncssh.DisconnectError)
+        assert "last words" in lost.reason
+
+
+async def corrupted(change: Any, seconds: float = 5.0) -> tuple[Exception | None, bytes]:
+    """What the server makes of a packet of the client that was changed on the way."""
+    async with joined() as (_, server, client_connection, client):
+        write(client.channel, b"good")
+        await until(lambda: bytes(server.got) == b"good")
+
+        class Tampering:
+            def __init__(self, transport: Any) -> None:
+                self._transport = transport
+
+            def write(self, data: bytes) -> None:
+                self._transport.write(bytes(change(bytearray(data))))
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._transport, name)
+
+        client_connection._fd = -1
+        client_connection._transport = Tampering(client_connection._transport)  # type: ignore[assignment]
+        write(client.channel, os.urandom(5000))
+        return await asyncio.wait_for(server.lost, seconds), bytes(server.got)
+
+
+@pytest.mark.parametrize("place", [0, 3, 4, 10, 400, -1])
+async def test_a_corrupted_packet_ends_in_a_clean_disconnect(place: int) -> None:
+    def change(data: bytearray) -> bytearray:
+        data[place] ^= 0x80
+        if place == 3:  # the length then asks for bytes that never come: send them
+            data += bytes(300_000)
+        return data
+
+    lost, got = await corrupted(change)
+    assert isinstance(lost, asyncssh.DisconnectError)
+    assert not isinstance(lost, asyncssh.ConnectionLost)
+    assert got == b"good", "nothing of it was delivered"
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        (94, bytes(4) + (5000).to_bytes(4, "big") + b"short"),  # says more than there is
+        (94, (77).to_bytes(4, "big") + (1).to_bytes(4, "big") + b"x"),  # no such channel
+        (93, (77).to_bytes(4, "big") + (1).to_bytes(4, "big")),
+        (93, bytes(4) + b"abc"),
+        (94, b""),
+    ],
+)
+async def test_bad_channel_packets_are_judged_by_asyncssh(kind: int, rest: bytes) -> None:
+    async with joined() as (_, server, client_connection, _):
+        client_connection.send_packet(kind, rest)
+        lost = await asyncio.wait_for(server.lost, 5)
+        assert isinstance(lost, asyncssh.ProtocolError), lost
+
+
+async def test_more_than_the_window_is_a_protocol_error() -> None:
+    async with joined(window=1000) as (_, server, _, client):
+        client.channel._send_window = 100_000
+        write(client.channel, bytes(2000))
+        lost = await asyncio.wait_for(server.lost, 5)
+        assert isinstance(lost, asyncssh.ProtocolError)
+        assert "Window exceeded" in lost.reason
+
+
+async def test_ignore_and_unknown_packets_disturb_nothing(mix: str) -> None:
+    async with joined() as (_, server, client_connection, client):
+        asyncssh.SSHClientConnection.send_packet(client_connection, 2, asyncssh.packet.String(b"ignored"))
+        client_connection.send_packet(192, b"who knows this")
+        write(client.channel, b"data")
+        await until(lambda: bytes(server.got) == b"data")
+
+
+async def test_packets_of_one_tick_are_one_write() -> None:
+    async with joined() as (_, server, client_connection, client):
+        writes: list[int] = []
+        out = client_connection._write_out
+
+        def counted(transport: Any, view: memoryview) -> None:
+            writes.append(len(view))
+            out(transport, view)
+
+        client_connection._write_out = counted  # type: ignore[method-assign]
+        for _ in range(20):
+            write(client.channel, b"x" * 100)
+        await until(lambda: len(server.got) == 2000)
+        assert len(writes) == 1
+
+
+@pytest.fixture
+def switched_off() -> Iterator[None]:
+    fastpath.switch(False)
+    yield
+    fastpath.switch(True)
+
+
+async def test_it_can_be_switched_off(switched_off: None) -> None:
+    async with joined() as (_, server, client_connection, client):
+        assert client_connection._sealer is None
+        write(client.channel, b"slow but sure")
+        await until(lambda: bytes(server.got) == b"slow but sure")
+
+
+def test_this_asyncssh_has_all_that_is_relied_on() -> None:
+    """A new asyncssh that lacks something of this runs without the fast path; this test says so."""
+    assert fastpath.USABLE
+    connection = vars(asyncssh.SSHClientConnection.__mro__[1])
+    assert {"_recv_pkthdr", "_recv_packet", "send_packet", "send_newkeys"} <= connection.keys()
+    code = SSHChannel._accept_data.__code__.co_names + SSHChannel._deliver_data.__code__.co_names
+    assert {"_recv_window", "_recv_paused", "_init_recv_window", "_send_state"} <= set(code)
+    code = SSHChannel.write.__code__.co_names + SSHChannel._flush_send_buf.__code__.co_names
+    assert {"_send_buf", "_send_buf_len", "_send_window", "_send_pktsize", "_pause_resume_writing"} <= set(code)
+    code = asyncssh.SSHClientConnection.send_packet.__code__.co_names
+    assert {"_rekey_bytes_sent", "_deferred_packets", "_send_seq", "_kex_complete", "_auth_complete"} <= set(code)
+    assert FastPath.fast
