@@ -1,8 +1,11 @@
 """Reads our configuration files: HCL native syntax, without expressions (github.com/hashicorp/hcl, spec.md).
 
 python-hcl2 gives the raw parse tree; a small walk turns it into `Node`s, each with its line and column. Only what a
-configuration file needs is let through: arguments with literal values, unlabelled blocks, comments. Whatever could hide
-a mistake is refused with its place: duplicates, interpolation, calls, two arguments on one line.
+configuration file needs is let through: arguments with literal values, blocks, comments. Whatever could hide a mistake
+is refused with its place: duplicates, interpolation, calls, two arguments on one line.
+
+Blocks have no labels, unless the reader asks for them: then each block at the top has one, and `listener "a" { ... }`
+and `listener "b" { ... }` become `{"listener": {"a": {...}, "b": {...}}}`, as in HCL's own JSON syntax.
 
 `python -m usp.hcl` parses once in order to write python-hcl2's grammar cache (a pickle beside that package). Installers
 run it, because a service that may not write there would compute the grammar for seconds at every start.
@@ -68,14 +71,14 @@ def _place(path: Path, data: bytes, offset: int) -> str:
     return f"{path}:{len(before)}:{len(before[-1]) + 1}"
 
 
-def parse(text: str, source: str = "<text>") -> Node:
-    """The text as one block. `source` names it in problems."""
+def parse(text: str, source: str = "<text>", *, labelled: bool = False) -> Node:
+    """The text as one block. `source` names it in problems; `labelled`: the blocks at the top have labels."""
     try:
         # The grammar wants every statement to end with a newline.
         tree = parser().parse(text + "\n")
     except UnexpectedInput as error:
         raise UspError("settings.invalid", problems=[_syntax_problem(text, error, source)]) from None
-    walk = _Walk(source)
+    walk = _Walk(source, labelled)
     root = walk.body(next(_trees(tree)), (), 1, 1)
     if walk.problems:
         raise UspError("settings.invalid", problems=walk.problems)
@@ -106,8 +109,9 @@ class _RefusedError(Exception):
 class _Walk:
     """One pass over the tree; problems are collected, so that a reader sees all of them at once."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, labelled: bool) -> None:
         self.source = source
+        self.labelled = labelled
         self.problems: list[Problem] = []
 
     def refuse(self, path: _Path, line: int, column: int, what: str, hint: str = "") -> None:
@@ -116,6 +120,7 @@ class _Walk:
 
     def body(self, tree: _Tree, path: _Path, line: int, column: int) -> Node:
         members: dict[str, Node] = {}
+        groups: dict[str, dict[str, Node]] = {}
         end = (0, 0)
         for statement in _trees(tree):
             if statement.data == "new_line_or_comment":
@@ -127,6 +132,11 @@ class _Walk:
             if end[0] == at[0] and end[1] > 1:
                 self.refuse(here, *at, "stands behind another argument", "one argument or block per line")
             end = statement.meta.end_line, statement.meta.end_column
+            if self.labelled and not path and statement.data == "block" and (name in groups or name not in members):
+                group = groups.setdefault(name, {})
+                members.setdefault(name, Node(*at, group, block=True))
+                self.labelled_block(statement, group, here, *at)
+                continue
             if name in members:
                 self.refuse(here, *at, f"is here twice, first in line {members[name].line}")
                 continue
@@ -136,13 +146,29 @@ class _Walk:
     def statement(self, statement: _Tree, path: _Path, line: int, column: int) -> Node:
         if statement.data == "attribute":
             return self.value(_last_tree(statement), path, line, column)
-        _, *labels, body = (part for part in _trees(statement) if part.data != "new_line_or_comment")
+        labels, body = _labels(statement)
         if labels:
             self.refuse(path, line, column, "has a label", f"write {path[-1]} {{ ... }}")
         if len(path) > MAX_DEPTH:
             self.refuse(path, line, column, f"is nested deeper than {MAX_DEPTH}")
             return Node(line, column, {}, block=True)
         return self.body(body, path, line, column)
+
+    def labelled_block(self, statement: _Tree, group: dict[str, Node], path: _Path, line: int, column: int) -> None:
+        labels, body = _labels(statement)
+        if len(labels) != 1:
+            found = "has more than one label" if labels else "has no label"
+            self.refuse(path, line, column, found, f'write {path[-1]} "NAME" {{ ... }}')
+            return
+        (tree,) = labels
+        label = tree.children[0] if tree.data == "identifier" else self.value(tree, path, line, column).value
+        if label is None:
+            return  # refused already
+        label = str(label)
+        if label in group:
+            self.refuse((*path, label), line, column, f"is here twice, first in line {group[label].line}")
+            return
+        group[label] = self.body(body, (*path, label), line, column)
 
     def value(self, tree: _Tree, path: _Path, line: int, column: int) -> Node:
         try:
@@ -205,6 +231,12 @@ class _Walk:
 
 def _trees(tree: _Tree) -> Iterator[_Tree]:
     return (child for child in tree.children if isinstance(child, Tree))
+
+
+def _labels(block: _Tree) -> tuple[list[_Tree], _Tree]:
+    """The labels and the body of a block."""
+    _, *labels, body = (part for part in _trees(block) if part.data != "new_line_or_comment")
+    return labels, body
 
 
 def _last_tree(tree: _Tree) -> _Tree:

@@ -133,6 +133,34 @@ def test_syntax_errors_have_a_place_and_a_hint(text: str, problem: str) -> None:
     assert problems(text)[0].startswith(problem)
 
 
+def test_labelled_blocks() -> None:
+    text = 'rule "a" {\n x = 1\n}\nother = 2\nrule b {\n}\nrule "c d" { y { z = 3 } }\n'
+    root = hcl.parse(text, labelled=True)
+    assert root.plain() == {"rule": {"a": {"x": 1}, "b": {}, "c d": {"y": {"z": 3}}}, "other": 2}
+    assert isinstance(root.value, dict)
+    rules = root.value["rule"]
+    assert isinstance(rules.value, dict)
+    assert [(node.line, node.column) for node in rules.value.values()] == [(1, 1), (5, 1), (7, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("rule {\n}", 'F:1:1: rule: has no label (write rule "NAME" { ... })'),
+        ('rule "a" "b" {\n}', 'F:1:1: rule: has more than one label (write rule "NAME" { ... })'),
+        ('rule "a" {\n}\nrule "a" {\n}', "F:3:1: rule.a: is here twice, first in line 1"),
+        ('rule "a" {\n}\nrule = 1', "F:3:1: rule: is here twice, first in line 1"),
+        ('rule = 1\nrule "a" {\n}', "F:2:1: rule: is here twice, first in line 1"),
+        ('rule "${a}" {\n}', "F:1:1: rule: "),
+        ('rule "a" {\n x "y" {\n }\n}', "F:2:2: rule.a.x: has a label (write x { ... })"),
+    ],
+)
+def test_labelled_blocks_that_are_refused(text: str, problem: str) -> None:
+    with pytest.raises(UspError) as caught:
+        hcl.parse(text, "F", labelled=True)
+    assert str(caught.value.problems[0]).startswith(problem)
+
+
 @given(st.text(alphabet='ab=[]{}()"\\#/*.,:+-$%\n\r <!?01é\x00', max_size=60))
 def test_any_text_gives_values_or_problems(text: str) -> None:
     with contextlib.suppress(UspError):

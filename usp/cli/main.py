@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from usp import __version__
-from usp.cli import diagnose, show
+from usp.cli import bulk, diagnose, show
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
@@ -249,7 +249,7 @@ SESSIONS: Final[tuple[show.Column, ...]] = (
 )
 
 
-for _function in diagnose.COMMANDS:
+for _function in (*diagnose.COMMANDS, *bulk.COMMANDS):
     command(_function)
 
 
