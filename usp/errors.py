@@ -71,6 +71,8 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "auth.invalid": (Kind.UNAUTHENTICATED, "wrong user name or password, or token not valid"),
     "auth.forbidden": (Kind.FORBIDDEN, "the role does not allow this"),
     "version.not_found": (Kind.NOT_FOUND, "the server has no such configuration version"),
+    "version.unreadable": (Kind.CONFLICT, "the version was made by another release, which had other configuration"),
+    "rollout.not_found": (Kind.NOT_FOUND, "there is no such push to several servers"),
     "user.exists": (Kind.CONFLICT, "a user with that name exists"),
     "token.not_found": (Kind.NOT_FOUND, "no such API token"),
     "user.not_found": (Kind.NOT_FOUND, "no such user"),

@@ -54,13 +54,17 @@ class Secret:
         from_text = core_schema.no_info_after_validator_function(cls, core_schema.str_schema(strict=True, min_length=1))
         return core_schema.json_or_python_schema(
             json_schema=from_text,
-            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_text]),
+            python_schema=core_schema.no_info_wrap_validator_function(_as_it_is, from_text),
             serialization=core_schema.plain_serializer_function_ser_schema(_serialize, info_arg=True),
         )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "string", "minLength": 1, "writeOnly": True, "format": "password"}
+
+
+def _as_it_is(value: Any, from_text: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    return value if isinstance(value, Secret) else from_text(value)
 
 
 def _serialize(value: Secret, info: core_schema.SerializationInfo) -> str:

@@ -16,22 +16,21 @@ from usp.errors import UspError
 from usp.manager import keys
 from usp.manager.bell import Bell
 from usp.manager.catalog import Catalog, Change, Delta, apply, changes_of
-from usp.manager.compile import compile as compiled
 from usp.manager.control import Controls, Endpoint
 from usp.manager.diagnose import Diagnostics
 from usp.manager.entry import Entry
+from usp.manager.history import History
+from usp.manager.pushes import Pushes
 from usp.manager.store import Store
-from usp.manager.store.rows import Event, Role, RunState, Server, Version
+from usp.manager.store.rows import Event, Role, RunState, Server
 from usp.manager.users import Actor, Administrators
 from usp.model import Deployment, ProxyServer, Record, Tunnel
 from usp.passwords import Passwords
 from usp.settings import ManagerSettings
-from usp.status import PushState, SessionStatus
+from usp.status import SessionStatus
 
 WRITE_ATTEMPTS: Final = 50
 """A write that loses the race is computed again on the new catalog; so often at the most."""
-
-POLL_SECONDS: Final = 0.05
 
 RUNNABLE: Final = (Deployment.kind, Tunnel.kind)
 
@@ -42,16 +41,6 @@ class LiveSession:
 
     server: str
     session: SessionStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A server's newest version (if any) beside what a push would make now."""
-
-    server: str
-    newest: Version | None
-    digest: str
-    changed: bool
 
 
 class App:
@@ -73,6 +62,8 @@ class App:
         self.entry = Entry(self.administrators.passwords, settings.name, clock)
         self.controls = Controls(settings.push.timeout)
         self.diagnostics = Diagnostics(store, self.controls, self.note)
+        self.pushes = Pushes(store, self.bell, clock, self.note)
+        self.history = History(store)
 
     async def close(self) -> None:
         self.administrators.close()
@@ -126,37 +117,6 @@ class App:
 
     async def server(self, key: str) -> Server:
         return await self.store.servers.get((await self.server_record(key)).item.name)
-
-    async def push(self, actor: Actor, key: str, comment: str = "") -> Version:
-        """Compile the catalog for this server into a new version, which every pusher now wants there."""
-        actor.require(Role.ADMIN)
-        catalog = await self.store.items.read()
-        name = catalog.get(ProxyServer.kind, key).item.name
-        content = compiled(catalog, name)
-        version = await self.store.versions.add(
-            name, content, catalog_revision=catalog.revision, author=actor.name, at=self.clock(), comment=comment
-        )
-        await self.note(actor, "push", name, version=version.number, digest=version.digest)
-        self.bell.ring()
-        return version
-
-    async def difference(self, key: str) -> Difference:
-        """Whether a push would bring anything new to the server; UspError compile.invalid when it could not be made."""
-        catalog = await self.store.items.read()
-        name = catalog.get(ProxyServer.kind, key).item.name
-        digest = compiled(catalog, name).digest()
-        newest = await self.store.versions.latest(name)
-        return Difference(name, newest, digest, newest is None or newest.digest != digest)
-
-    async def await_push(self, server: str, number: int, timeout: float) -> Version:
-        """The version once it was applied or rejected, or as it is after `timeout` seconds."""
-        deadline = asyncio.get_running_loop().time() + timeout
-        while True:
-            version = await self.store.versions.get(server, number)
-            settled = version.push in (PushState.APPLIED, PushState.REJECTED)
-            if settled or asyncio.get_running_loop().time() >= deadline:
-                return version
-            await asyncio.sleep(POLL_SECONDS)
 
     async def set_run_state(self, actor: Actor, kind: str, key: str, state: RunState) -> None:
         """Start or stop a Deployment's listener or a Tunnel, and keep it so."""

@@ -269,6 +269,9 @@ def _parse(change: Create | Update, old: Record | None, findings: _Findings) -> 
             return None
     try:
         item = model.model_validate_json(orjson.dumps(fields))
+    except orjson.JSONEncodeError:
+        findings.add("item.invalid", change.loc, "is nested too deeply")
+        return None
     except ValidationError as error:
         findings.extend(change.loc, problems_of(error))
         return None

@@ -57,6 +57,8 @@ EMPTY: Final = Content()
 
 
 class Change(StrEnum):
+    """What became of a part."""
+
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"

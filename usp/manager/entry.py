@@ -191,6 +191,8 @@ def _wish(model: type[Wish], wanted: object) -> Wish:
         raise _invalid((GENERATE,), f"must be an object; all of it is optional: {', '.join(model.model_fields)}")
     try:
         return model.model_validate_json(orjson.dumps(wanted))
+    except orjson.JSONEncodeError:
+        raise _invalid((GENERATE,), "is nested too deeply") from None
     except ValidationError as error:
         found = [Problem((GENERATE, *problem.loc), problem.msg) for problem in problems_of(error)]
         raise UspError("item.invalid", problems=found) from None

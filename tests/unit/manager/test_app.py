@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.unit.manager.servers import files, server
-from tests.unit.manager.site import ADMIN, PRIVATE, READER, configure, deploy, make, opened, server_item
+from tests.unit.manager.site import ADMIN, READER, configure, deploy, make, opened, server_item
 from tests.unit.server.support import connected, free_port, hear
-from usp.errors import Problem, UspError
-from usp.manager.app import POLL_SECONDS, App
+from usp.errors import UspError
+from usp.manager.app import App
 from usp.manager.catalog import Catalog, Change, Create, Delete, Delta, Update
 from usp.manager.control import Endpoint
 from usp.manager.kinds import item_of
 from usp.manager.store.rows import RunState
 from usp.model import Account
-from usp.status import PushState
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ async def test_readers_change_nothing(app: App) -> None:
     before = await actions(app)
     for asked in (
         app.write(READER, filters("a")),
-        app.push(READER, "server"),
+        app.pushes.push(READER, "server"),
         app.set_run_state(READER, "deployments", "l", RunState.STOPPED),
         app.kill_session(READER, "x"),
     ):
@@ -125,41 +124,6 @@ async def test_readers_change_nothing(app: App) -> None:
             await asked
         assert caught.value.code == "auth.forbidden"
     assert await actions(app) == before
-
-
-async def test_a_push_is_the_next_version_and_rings(app: App) -> None:
-    await configure(app)
-    await deploy(app, "l", 2222)
-    bell = asyncio.gather(app.bell.wait(5))
-    await asyncio.sleep(0)
-    version = await app.push(ADMIN, "server", "first")
-    assert all(await bell)
-    assert (version.number, version.author, version.comment, version.push) == (1, "admin", "first", PushState.PENDING)
-    assert (await app.push(ADMIN, (await app.server_record("server")).id)).number == 2
-    assert [server.desired for server in await app.servers()] == [2]
-    assert await actions(app, "push") == [("push", "server")] * 2
-    pushable = await app.store.versions.open("server", 1)
-    assert pushable.snapshot.content.listeners[0].nodes[0].host_keys[0] == PRIVATE
-    with pytest.raises(UspError, match="no Proxy Server 'nobody'"):
-        await app.push(ADMIN, "nobody")
-
-
-async def test_awaiting_a_push(app: App) -> None:
-    await configure(app)
-    await deploy(app, "l", 2222)
-    version = await app.push(ADMIN, "server")
-    assert (await app.await_push("server", 1, 0)).push is PushState.PENDING
-    problems: Sequence[Problem] = [Problem(("listeners", 0), "no")]
-
-    async def settle() -> None:
-        for push in (PushState.PUSHING, PushState.UNREACHABLE, PushState.REJECTED):
-            await asyncio.sleep(POLL_SECONDS)
-            await app.store.versions.pushed("server", 1, push, at=app.clock(), reason="why", problems=problems)
-
-    found, _ = await asyncio.gather(app.await_push("server", version.number, 5), settle())
-    assert (found.push, found.reason, list(found.problems)) == (PushState.REJECTED, "why", problems)
-    with pytest.raises(UspError):
-        await app.await_push("server", 99, 5)
 
 
 async def test_run_states(app: App) -> None:
@@ -193,7 +157,7 @@ async def test_sessions_of_a_real_server(app: App, tmp_path: Path) -> None:
     await make(app, "proxy-servers", "away", **{k: v for k, v in server_item("away", 1).items() if k != "name"})
     disabled = {**server_item("off", 1), "enabled": False}
     await app.write(ADMIN, [Create("proxy-servers", disabled)])
-    await app.push(ADMIN, "server")
+    await app.pushes.push(ADMIN, "server")
     async with server(management, files(tmp_path / "tls")):
         catalog = await app.catalog()
         endpoint = Endpoint.of(catalog, catalog.get("proxy-servers", "server"))
@@ -210,18 +174,6 @@ async def test_sessions_of_a_real_server(app: App, tmp_path: Path) -> None:
             await app.kill_session(ADMIN, live.session.id)
             assert await reader.read() == b""
         assert await actions(app, "session.") == [("session.kill", live.session.id)]
-
-
-async def test_what_a_push_would_change(app: App) -> None:
-    await configure(app)
-    assert (await app.difference("server")).changed
-    version = await app.push(ADMIN, "server")
-    found = await app.difference("server")
-    assert (found.newest, found.changed) == (version, False)
-    await deploy(app, "l", 2222)
-    assert (await app.difference("server")).changed
-    await app.write(ADMIN, [Delete("deployments", "l"), Delete("listeners", "l")])
-    assert not (await app.difference("server")).changed
 
 
 async def test_a_hash_is_kept_as_it_is_and_the_same_password_changes_nothing(app: App) -> None:

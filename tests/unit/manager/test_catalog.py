@@ -159,6 +159,16 @@ def test_text_that_is_not_json() -> None:
     assert problem.msg.startswith("is not JSON: ")
 
 
+def test_what_is_nested_too_deeply() -> None:
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    given = {"name": "r", "inbound_nodes": deep}
+    assert refused("item.invalid", CATALOG, Create("routes", given, loc=("x",))) == [
+        Problem(("x",), "is nested too deeply")
+    ]
+
+
 def test_the_items_own_rules_hold() -> None:
     change = edit(CATALOG, "rules", "passthrough", outbound_credentials="dedicated")
     assert [problem.loc for problem in refused("item.invalid", CATALOG, change)] == [

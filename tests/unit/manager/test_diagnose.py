@@ -34,7 +34,7 @@ async def app(tmp_path: Path) -> AsyncIterator[App]:
     async with opened(tmp_path) as made, server(management, files(tmp_path / "tls")) as supervisor:
         await configure(made, management)
         await deploy(made, "one", free_port())
-        version = await made.push(ADMIN, "server")
+        version = (await made.pushes.push(ADMIN, "server")).version
         pushable = await made.store.versions.open("server", version.number)
         catalog = await made.catalog()
         endpoint = Endpoint.of(catalog, catalog.get("proxy-servers", "server"))

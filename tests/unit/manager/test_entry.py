@@ -30,6 +30,13 @@ CA = pki.new_ca("given", now=NOW)
 METHODS = {"account_repository": "r", "username": "u"}
 
 
+def deep(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 @pytest.fixture
 async def entry() -> AsyncIterator[Entry]:
     passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
@@ -126,6 +133,7 @@ async def test_an_update_makes_a_new_one(entry: Entry) -> None:
         ("ca-certificates", {"generate": True}, ("generate",), "must be an object; all of it is optional: days"),
         ("ca-certificates", {"generate": {"days": 0}}, ("generate", "days"), "must be 1 or more"),
         ("ca-certificates", {"generate": {}, "certificate": "x"}, ("generate",), "goes without certificate"),
+        ("tls-certificates", {"generate": {"dns": deep(300)}}, ("generate",), "is nested too deeply"),
         ("tls-certificates", {"generate": {"x": 1}}, ("generate", "x"), "there is no such field"),
         ("tls-certificates", {"generate": {"dns": ["a b"]}}, ("generate", "dns", 0), "is not written as it must be"),
         ("tls-certificates", {"generate": {"ips": ["a"]}}, ("generate", "ips", 0), "IPv4 or IPv6"),

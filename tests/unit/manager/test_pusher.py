@@ -50,8 +50,8 @@ async def pusher(app: App) -> AsyncIterator[None]:
 
 
 async def pushed(app: App, server: str = "server") -> Version:
-    version = await app.push(ADMIN, server)
-    return await app.await_push(version.server, version.number, 5.0)
+    version = (await app.pushes.push(ADMIN, server, force=True)).version
+    return await app.pushes.settled(version.server, version.number, 5.0)
 
 
 async def until(
@@ -188,10 +188,10 @@ async def test_a_push_for_a_server_that_is_away_waits_for_it(tmp_path: Path, own
     management, port = free_port(), free_port()
     async with pushing(tmp_path, management) as app:
         await deploy(app, "l", port)
-        version = await app.push(ADMIN, "server", "early")
-        assert (await app.await_push("server", version.number, 0.2)).push is PushState.PENDING
+        version = (await app.pushes.push(ADMIN, "server", "early")).version
+        assert (await app.pushes.settled("server", version.number, 0.2)).push is PushState.PENDING
         async with server(management, own):
-            assert (await app.await_push("server", version.number, 5.0)).push is PushState.APPLIED
+            assert (await app.pushes.settled("server", version.number, 5.0)).push is PushState.APPLIED
 
 
 async def test_disabled_servers_are_left_alone(tmp_path: Path, own: ServerTls) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from usp.errors import UspError
 from usp.manager.api.auth import Admin, Asking, TheApp, peer
@@ -19,6 +19,15 @@ from usp.secret import Secret
 
 router = APIRouter(tags=["access"])
 
+
+def _text(value: object) -> object:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("must be a time as RFC 3339 writes it, such as 2026-01-01T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_text)]
+"""pydantic would take numbers, too, and guess what they mean."""
 TokenName = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -75,7 +84,7 @@ class NewToken(Body):
     name: TokenName
     username: Username | None = Field(default=None, description="Whose token; another's only as an administrator")
     role: Role | None = Field(default=None, description="Less than what its user may do, if wanted")
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class Token(Model):

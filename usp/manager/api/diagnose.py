@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from usp import diagnosis
 from usp.diagnosis import Diagnosis
@@ -37,7 +37,7 @@ class Explain(Body):
     listener: Key = Field(description="Name or id of a Listener")
     source: Address = Field(description="The partner's IP address")
     user: Key = Field(description="What the partner logs in as")
-    probe: bool = Field(default=False, description="Have the server test the path, too; for administrators")
+    probe: StrictBool = Field(default=False, description="Have the server test the path, too; for administrators")
     login: Login | Literal["dedicated"] | None = Field(
         default=None, description="With probe: log in at the target; 'dedicated' with the credentials of the Rule"
     )

@@ -1,23 +1,20 @@
-"""Proxy Servers as managers see them, their configuration versions, and pushing."""
+"""Proxy Servers as managers see them. (Their configuration versions: usp.manager.api.versions.)"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter
+from pydantic import Field
 
-from usp.errors import UspError
-from usp.manager.api.auth import Admin, Asking, TheApp
-from usp.manager.api.lists import Limit
+from usp.manager.api.auth import Asking, TheApp
 from usp.manager.store import rows
+from usp.manager.store.rows import RunState
 from usp.model import Model
-from usp.status import Complaint, ListenerStatus, PushState, ServerState, SlotStatus, TunnelStatus
+from usp.status import ListenerStatus, ServerState, SlotStatus, TunnelStatus
 
 router = APIRouter(prefix="/servers", tags=["servers"])
-
-MAX_WAIT = 300.0
 
 
 class Server(Model):
@@ -38,10 +35,14 @@ class Server(Model):
     slots: tuple[SlotStatus, ...]
     listeners: tuple[ListenerStatus, ...]
     tunnels: tuple[TunnelStatus, ...]
+    run_states: dict[str, RunState] = Field(
+        description="id of a listener or tunnel -> what an administrator wants; else its start-up decides"
+    )
 
     @classmethod
-    def of(cls, server: rows.Server, now: datetime) -> Server:
+    def of(cls, server: rows.Server, now: datetime, run_states: Mapping[str, RunState]) -> Server:
         report = server.report
+        ids = [status.id for status in report.listeners] + [status.id for status in report.tunnels] if report else []
         return cls(
             name=server.name,
             state=server.state,
@@ -58,6 +59,7 @@ class Server(Model):
             slots=report.slots if report else (),
             listeners=report.listeners if report else (),
             tunnels=report.tunnels if report else (),
+            run_states={id: run_states[id] for id in ids if id in run_states},
         )
 
 
@@ -67,133 +69,14 @@ class Servers(Model):
     items: list[Server]
 
 
-class Version(Model):
-    """A configuration version of a server; `state` is what became of it."""
-
-    server: str
-    version: int
-    digest: str
-    state: PushState
-    reason: str
-    errors: tuple[Complaint, ...]
-    catalog_revision: int
-    author: str
-    at: datetime
-    pushed_at: datetime | None
-    comment: str
-
-    @classmethod
-    def of(cls, version: rows.Version) -> Version:
-        return cls(
-            server=version.server,
-            version=version.number,
-            digest=version.digest,
-            state=version.push,
-            reason=version.reason,
-            errors=tuple(Complaint(loc=problem.loc, msg=problem.msg) for problem in version.problems),
-            catalog_revision=version.catalog_revision,
-            author=version.author,
-            at=version.at,
-            pushed_at=version.pushed_at,
-            comment=version.comment,
-        )
-
-
-class Versions(Model):
-    """Configuration versions, newest first."""
-
-    items: list[Version]
-    next: int | None
-
-
-class Difference(Model):
-    """What was last pushed (`version` 0: nothing yet) beside what a push would make now."""
-
-    server: str
-    version: int
-    digest: str
-    updated_digest: str
-    changed: bool = Field(description="Whether a push would bring anything new")
-
-
-class Push(BaseModel):
-    """Why it is pushed."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    comment: str = Field(default="", max_length=4096, description="Why; kept with the version")
-
-
 @router.get("", operation_id="list_servers")
 async def list_servers(app: TheApp, actor: Asking) -> Servers:
     """Every Proxy Server that is configured, by name, as it was last seen."""
-    now = app.clock()
-    return Servers(items=[Server.of(server, now) for server in await app.servers()])
+    now, run_states = app.clock(), await app.store.servers.run_states()
+    return Servers(items=[Server.of(server, now, run_states) for server in await app.servers()])
 
 
 @router.get("/{name}", operation_id="get_server")
 async def get_server(app: TheApp, actor: Asking, name: str) -> Server:
     """One Proxy Server, as it was last seen."""
-    return Server.of(await app.server(name), app.clock())
-
-
-@router.get("/{name}/diff", operation_id="diff_server")
-async def diff_server(app: TheApp, actor: Asking, name: str) -> Difference:
-    """Whether a push would bring anything new."""
-    found = await app.difference(name)
-    newest = found.newest
-    return Difference(
-        server=found.server,
-        version=newest.number if newest else 0,
-        digest=newest.digest if newest else "",
-        updated_digest=found.digest,
-        changed=found.changed,
-    )
-
-
-@router.get("/{name}/versions", operation_id="list_versions")
-async def list_versions(
-    app: TheApp,
-    actor: Asking,
-    name: str,
-    limit: Limit = 100,
-    after: Annotated[int | None, Query(ge=0, description="`next` of the page before")] = None,
-) -> Versions:
-    """Newest first."""
-    server = (await app.server_record(name)).item.name
-    page = await app.store.versions.page(server, before=after, limit=limit)
-    following = page[-1].number if len(page) == limit else None
-    return Versions(items=[Version.of(version) for version in page], next=following)
-
-
-@router.get("/{name}/versions/{number}", operation_id="get_version")
-async def get_version(app: TheApp, actor: Asking, name: str, number: int) -> Version:
-    """One configuration version, and what became of it."""
-    server = (await app.server_record(name)).item.name
-    return Version.of(await app.store.versions.get(server, number))
-
-
-@router.post(
-    "/{name}/push",
-    operation_id="push_server",
-    status_code=202,
-    responses={200: {"model": Version, "description": "Applied"}},
-)
-async def push(
-    app: TheApp,
-    actor: Admin,
-    response: Response,
-    name: str,
-    body: Push | None = None,
-    wait: Annotated[float, Query(ge=0, le=MAX_WAIT, allow_inf_nan=False, description="Seconds to wait for it")] = 0,
-) -> Version:
-    """Make a new version of the server's configuration and push it. With `wait`: 200 applied, 409 rejected by the
-    server (its reasons are the `errors`), 202 when it is not known yet."""
-    version = await app.push(actor, name, body.comment if body else "")
-    if wait:
-        version = await app.await_push(version.server, version.number, wait)
-    if version.push is PushState.REJECTED:
-        raise UspError("push.rejected", version.reason, problems=version.problems)
-    if version.push is PushState.APPLIED:
-        response.status_code = 200
-    return Version.of(version)
+    return Server.of(await app.server(name), app.clock(), await app.store.servers.run_states())

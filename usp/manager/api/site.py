@@ -14,16 +14,19 @@ import usp
 from usp.errors import UspError
 from usp.manager.api import (
     access,
+    bulk,
     diagnose,
     docs,
     errors,
     events,
+    history,
     items,
     openapi,
     run,
     servers,
     sessions,
     stream,
+    versions,
 )
 from usp.manager.api.auth import TheApp
 from usp.manager.api.middleware import BodyLimit, Bugs, Methods, SecurityHeaders
@@ -34,7 +37,10 @@ PREFIX: Final = "/api/v1"
 PARTS: Final = (
     access,
     items,
+    bulk,
+    history,
     servers,
+    versions,
     run,
     sessions,
     stream,

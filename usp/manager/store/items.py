@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from usp.errors import UspError
@@ -68,11 +68,26 @@ class Items:
                 self._cached = self._cached.after(delta)
         return await self.read()
 
-    async def history(self, item_id: str) -> list[HistoryEntry]:
-        """The revisions of an item (a deleted one too), newest first."""
+    async def history(self, item_id: str, *, before: int | None = None, limit: int | None = None) -> list[HistoryEntry]:
+        """The revisions of an item (a deleted one too), newest first; `before` a revision, for the next page."""
         query = select(schema.item_revision).where(history.item_id == item_id).order_by(history.revision.desc())
+        query = query.limit(limit)
+        if before is not None:
+            query = query.where(history.revision < before)
         async with self._database.reading() as connection:
             return [_entry(row) for row in await connection.execute(query)]
+
+    async def gone(self, kind: str, key: str) -> str | None:
+        """The id of the item that had this id or name, deleted last of all that had."""
+        query = (
+            select(history.item_id)
+            .where(history.kind == kind, history.action == "delete", or_(history.item_id == key, history.name == key))
+            .order_by(history.revision.desc())
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            found: str | None = (await connection.execute(query)).scalar()
+            return found
 
     def _row(self, record: Record) -> dict[str, Any]:
         return {

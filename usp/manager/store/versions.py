@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,10 +50,14 @@ class Versions:
 
     async def get(self, server: str, number: int) -> Version:
         """UspError `version.not_found`."""
-        found = await self._one(select(*ABOUT).where(versions.server == server, versions.version == number))
+        found = await self.find(server, number)
         if found is None:
             raise _not_found(server, number)
-        return _version(found)
+        return found
+
+    async def find(self, server: str, number: int) -> Version | None:
+        found = await self._one(select(*ABOUT).where(versions.server == server, versions.version == number))
+        return None if found is None else _version(found)
 
     async def latest(self, server: str, push: PushState | None = None) -> Version | None:
         """The newest version, or the newest in that push state (APPLIED: what a restarted server falls back to)."""
@@ -75,7 +80,7 @@ class Versions:
         found = await self._one(select(schema.version).where(versions.server == server, versions.version == number))
         if found is None:
             raise _not_found(server, number)
-        content = Content.model_validate_json(self._vault.open(found.content, _place(server, number)))
+        content = read_content(self._vault.open(found.content, _place(server, number)))
         snapshot = Snapshot(server=server, version=number, digest=found.digest, content=content)
         return Pushable(_version(found), snapshot)
 
@@ -119,6 +124,14 @@ class Versions:
             "push": version.push.value,
             "content": self._vault.seal(content.to_wire(), _place(version.server, version.number)),
         }
+
+
+def read_content(wire: bytes) -> Content:
+    """UspError version.unreadable when another release wrote it."""
+    try:
+        return Content.model_validate_json(wire)
+    except ValidationError:
+        raise UspError("version.unreadable") from None
 
 
 def _place(server: str, number: int) -> str:
