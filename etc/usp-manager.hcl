@@ -9,8 +9,16 @@
 # The key-encryption key: what opens the secrets in the database. The same on every manager. Keep a copy elsewhere.
 # Make one with: openssl rand -base64 32
 encryption {
-  kek_source = "file" # "value" (the default): kek is the key itself; "file": kek is the path of a file with it
+  # "value" (the default): kek is the key itself; "file": the path of a file with it; "environment": the name of a
+  # variable with it.
+  kek_source = "file"
   kek        = "/opt/udmg/etc/kek"
+
+  # To change the key: kek is the new one, and here is the old one until `usp-manager rotate-kek` has been run.
+  # rotation {
+  #   previous_kek_source = "file"
+  #   previous_kek        = "/opt/udmg/etc/kek.old"
+  # }
 }
 
 database {
@@ -29,10 +37,15 @@ web {
   }
 }
 
-# When logins of administrators end, in seconds.
+# Logins of administrators: when they end, what a password must have, how long those wait who fail too often.
 login {
-  # idle_timeout     = 1800.0
-  # absolute_timeout = 43200.0
+  # idle_timeout     = 1800.0  # seconds without a request
+  # absolute_timeout = 43200.0 # seconds in any case
+  # password_length  = 12      # characters at least, 8 to 128
+  # failures         = 5       # wrong passwords of a user before a wait
+  # address_failures = 20      # wrong logins from an address before a wait
+  # lock_time        = 30.0    # seconds of the first wait; each failure after it doubles them
+  # max_lock_time    = 900.0   # seconds of the longest wait
 }
 
 # Seconds between looks at the servers, and for a server to answer.

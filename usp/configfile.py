@@ -192,7 +192,10 @@ def _suggestion(name: str, known: Mapping[str, object]) -> str:
 
 
 def _block_model(field: FieldInfo) -> type[Model] | None:
+    """The model of a field that is a block; `Model | None` is one that may be left out."""
     annotation = field.annotation
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = get_args(annotation)[0]
     return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
 
 
@@ -252,6 +255,8 @@ def _files(settings: Model, path: _Loc) -> Iterator[Problem]:
 
 def _rendered(values: Mapping[str, Any], indent: str) -> Iterator[str]:
     for name, value in values.items():
+        if value is None:
+            continue  # a block that was left out
         if isinstance(value, dict):
             yield f"{indent}{name} {{"
             yield from _rendered(value, indent + "  ")

@@ -22,7 +22,8 @@ class Kind(StrEnum):
     STALE = "stale"  # the caller's revision is not the current one
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
-    LIMITED = "limited"  # too many, too large, too fast
+    LIMITED = "limited"  # too many, too fast: later
+    TOO_LARGE = "too_large"
     UNAVAILABLE = "unavailable"  # a peer, a target or a database is away; try again
     INTERNAL = "internal"
 
@@ -70,16 +71,24 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     # administration
     "auth.invalid": (Kind.UNAUTHENTICATED, "wrong user name or password, or token not valid"),
     "auth.forbidden": (Kind.FORBIDDEN, "the role does not allow this"),
+    "auth.locked": (Kind.LIMITED, "too many failed logins; wait before the next one"),
+    "auth.busy": (Kind.UNAVAILABLE, "too many logins at this moment; try again"),
+    "auth.address": (Kind.FORBIDDEN, "the manager's IP Filter does not permit this address"),
+    "guard.lockout": (Kind.CONFLICT, "the IP Filter would lock out whoever asks for it"),
+    "guard.in_use": (Kind.CONFLICT, "the IP Filter guards UI and API"),
     "version.not_found": (Kind.NOT_FOUND, "the server has no such configuration version"),
     "version.unreadable": (Kind.CONFLICT, "the version was made by another release, which had other configuration"),
     "rollout.not_found": (Kind.NOT_FOUND, "there is no such push to several servers"),
     "user.exists": (Kind.CONFLICT, "a user with that name exists"),
     "token.not_found": (Kind.NOT_FOUND, "no such API token"),
     "user.not_found": (Kind.NOT_FOUND, "no such user"),
+    "user.last_admin": (Kind.CONFLICT, "nobody else could administer then: this is the last enabled administrator"),
+    "login.not_found": (Kind.NOT_FOUND, "no such login"),
+    "lockout.not_found": (Kind.NOT_FOUND, "nothing is counted against this user or address"),
     "token.exists": (Kind.CONFLICT, "the user has a token of that name"),
     "request.invalid": (Kind.INVALID, "the request is malformed"),
     "request.unknown": (Kind.NOT_FOUND, "there is nothing at this address"),
-    "request.too_large": (Kind.LIMITED, "the request's body is too large"),
+    "request.too_large": (Kind.TOO_LARGE, "the request's body is too large"),
     "manager.unreachable": (Kind.UNAVAILABLE, "the manager does not answer"),
     "database.unavailable": (Kind.UNAVAILABLE, "the database does not answer"),
     "database.schema": (Kind.UNAVAILABLE, "the database's schema is not the one this manager needs"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import math
 import os
 import time
 import unicodedata
@@ -22,6 +23,8 @@ from typing import Final, TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from usp.errors import UspError
+
 MEMORY_KIB: Final = 19456
 PASSES: Final = 2
 LANES: Final = 1
@@ -30,6 +33,7 @@ THREADS: Final = 2
 MAX_LENGTH: Final = 1024
 REMEMBERED_SECONDS: Final = 60.0
 MAX_REMEMBERED: Final = 10_000
+BUSY_SECONDS: Final = 1
 
 T = TypeVar("T")
 
@@ -42,19 +46,25 @@ def decoy(like: str | None = None) -> str:
 
 
 class Passwords:
-    """`remember`: seconds for which a password that fitted is known without hashing; 0 switches that off."""
+    """`remember`: seconds for which a password that fitted is known without hashing; 0 switches that off.
+
+    `queue`: so many may be hashed or wait for it when another is to be verified; else UspError auth.busy.
+    """
 
     def __init__(
         self,
         hasher: PasswordHasher | None = None,
         *,
         remember: float = 0.0,
+        queue: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hasher = hasher or PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
         self._decoy = decoy()
         self._remember = remember
+        self._queue = queue
+        self._waiting = 0
         self._clock = clock
         self._key = os.urandom(32)
         self._fitted: OrderedDict[bytes, float] = OrderedDict()  # what fitted -> until when that is remembered
@@ -74,10 +84,16 @@ class Passwords:
         mark = hmac.digest(self._key, f"{against}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
         if self._fitted.get(mark, -1.0) > self._clock():
             return True
+        self.check_queue()
         fits = await self._run(partial(self._fits, against, password[:MAX_LENGTH])) and usable
         if fits and self._remember:
             self._note(mark)
         return fits
+
+    def check_queue(self) -> None:
+        """UspError auth.busy when so many wait that one more is not to be verified."""
+        if self._waiting >= self._queue:
+            raise UspError("auth.busy", retry_after=BUSY_SECONDS)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -95,7 +111,11 @@ class Passwords:
             self._fitted.popitem(last=False)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._waiting -= 1
 
 
 def _normal(password: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -155,40 +156,72 @@ class ClientSettings(Model):
 class KekSource(StrEnum):
     VALUE = "value"
     FILE = "file"
+    ENVIRONMENT = "environment"
+
+
+KEK_HINT: Final = "base64 of 32 random bytes (openssl rand -base64 32), or a file or environment variable with it"
+
+
+class RotationSettings(Model):
+    """The KEK before the present one, while data keys are still wrapped with it."""
+
+    previous_kek_source: KekSource = Field(default=KekSource.VALUE, description='"value", "file" or "environment"')
+    previous_kek: Secret = Field(description=KEK_HINT)
+
+    def key(self) -> bytes:
+        return _kek(self.previous_kek_source, self.previous_kek)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from _kek_problems(self.previous_kek_source, self.previous_kek, "previous_kek", files=False)
+
+    def file_problems(self) -> Iterator[Problem]:
+        yield from _kek_problems(self.previous_kek_source, self.previous_kek, "previous_kek", files=True)
 
 
 class EncryptionSettings(Model):
-    kek_source: KekSource = Field(default=KekSource.VALUE, description='"value" or "file"')
-    kek: Secret = Field(
-        description="base64 of 32 random bytes (openssl rand -base64 32), or the path of a file with it"
-    )
+    kek_source: KekSource = Field(default=KekSource.VALUE, description='"value", "file" or "environment"')
+    kek: Secret = Field(description=KEK_HINT)
+    rotation: RotationSettings | None = Field(default=None, description="rotation { previous_kek }")
 
     def key(self) -> bytes:
         """The key-encryption key itself: 32 bytes."""
-        text = self.kek.reveal()
-        if self.kek_source is KekSource.FILE:
-            text = read_file(text, private=True)
-        try:
-            key = base64.b64decode(text.strip(), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        if len(key) != 32:
-            raise UspError("settings.invalid", "is not the base64 form of 32 bytes (openssl rand -base64 32)")
-        return key
+        return _kek(self.kek_source, self.kek)
+
+    def previous_key(self) -> bytes | None:
+        """The one before it, while there is a rotation block."""
+        return self.rotation.key() if self.rotation else None
 
     def problems(self) -> Iterator[Problem]:
-        if self.kek_source is KekSource.VALUE:
-            yield from self._key_problems()
+        yield from _kek_problems(self.kek_source, self.kek, "kek", files=False)
 
     def file_problems(self) -> Iterator[Problem]:
-        if self.kek_source is KekSource.FILE:
-            yield from self._key_problems()
+        yield from _kek_problems(self.kek_source, self.kek, "kek", files=True)
 
-    def _key_problems(self) -> Iterator[Problem]:
-        try:
-            self.key()
-        except UspError as error:
-            yield Problem(("kek",), error.message)
+
+def _kek(source: KekSource, kek: Secret) -> bytes:
+    text = kek.reveal()
+    if source is KekSource.FILE:
+        text = read_file(text, private=True)
+    elif source is KekSource.ENVIRONMENT:
+        if text not in os.environ:
+            raise UspError("settings.invalid", "names an environment variable that is not set")
+        text = os.environ[text]
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise UspError("settings.invalid", "is not the base64 form of 32 bytes (openssl rand -base64 32)")
+    return key
+
+
+def _kek_problems(source: KekSource, kek: Secret, field: str, *, files: bool) -> Iterator[Problem]:
+    if files is (source is KekSource.VALUE):  # what lies outside the configuration is looked at with the files
+        return
+    try:
+        _kek(source, kek)
+    except UspError as error:
+        yield Problem((field,), error.message)
 
 
 class DatabaseEngine(StrEnum):
@@ -214,6 +247,19 @@ class ManagerWeb(Model):
 class LoginSettings(Model):
     idle_timeout: Seconds = Field(default=1800.0, description="seconds without a request before a login ends")
     absolute_timeout: Seconds = Field(default=43200.0, description="seconds before a login ends in any case")
+    password_length: int = Field(default=12, ge=8, le=128, description="characters of a password at least, 8 to 128")
+    failures: int = Field(default=5, ge=1, le=1000, description="wrong passwords of a user before a wait")
+    address_failures: int = Field(
+        default=20, ge=1, le=100_000, description="wrong logins from an address before a wait"
+    )
+    lock_time: Seconds = Field(
+        default=30.0, description="seconds of the first wait; each failure after it doubles them"
+    )
+    max_lock_time: Seconds = Field(default=900.0, description="seconds of the longest wait")
+
+    def problems(self) -> Iterator[Problem]:
+        if self.max_lock_time < self.lock_time:
+            yield Problem(("max_lock_time",), "is smaller than lock_time")
 
 
 class PushSettings(Model):

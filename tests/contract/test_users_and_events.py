@@ -16,7 +16,8 @@ from usp.manager.store.rows import Event, Login, Role, Token, User
 
 LATER = NOW + timedelta(hours=1)
 ANN = User("u1", "ann", Role.ADMIN, "$argon2id$...", NOW, NOW)
-BOB = User("u2", "bob", Role.READ_ONLY, None, NOW, NOW, "Bob B.", "bob@example.org", False, 2, LATER)
+BOB = User("u2", "bob", Role.READ_ONLY, None, NOW, NOW, "Bob B.", "bob@example.org", False)
+CAT = User("u3", "cat", Role.ADMIN, None, NOW, NOW)
 TOKEN = Token("t1", "ci", "u1", "a" * 64, Role.READ_ONLY, NOW, LATER)
 LOGIN = Login("l1", "u1", "b" * 64, "192.0.2.1", NOW, NOW, LATER)
 
@@ -41,32 +42,112 @@ async def test_user_names_are_unique(store: Store) -> None:
     await store.users.add(ANN)
     await store.users.add(BOB)
     assert await code(store.users.add(replace(ANN, id="u3"))) == "user.exists"
-    assert await code(store.users.update(replace(BOB, name="ann"))) == "user.exists"
 
 
-async def test_updating_and_deleting_a_user(store: Store) -> None:
+async def test_changing_and_deleting_a_user(store: Store) -> None:
     await store.users.add(ANN)
+    await store.users.add(CAT)
     await store.users.add_token(TOKEN)
     await store.users.add_login(LOGIN)
     changed = replace(ANN, full_name="Ann", role=Role.READ_ONLY, updated_at=LATER)
-    await store.users.update(changed)
-    assert await store.users.get("u1") == changed
+    values = {"full_name": "Ann", "role": Role.READ_ONLY, "updated_at": LATER}
+    assert await store.users.change("u1", values) == changed == await store.users.get("u1")
     await store.users.delete("u1")
     assert await store.users.find_token(TOKEN.digest) is None
     assert await store.users.find_login(LOGIN.digest) is None
-    for call in (store.users.get("u1"), store.users.update(ANN), store.users.delete("u1")):
+    for call in (store.users.get("u1"), store.users.change("u1", {"enabled": True}), store.users.delete("u1")):
         assert await code(call) == "user.not_found"
+
+
+@pytest.mark.parametrize("values", [{"role": Role.READ_ONLY}, {"enabled": False}, None])
+async def test_somebody_administers(opened: OpenStore, values: dict[str, object] | None) -> None:
+    """However many take each other's rights at once: the last one keeps them."""
+    stores = [await opened() for _ in range(2)]
+    for user in (ANN, BOB, CAT):
+        await stores[0].users.add(user)
+
+    async def demote(store: Store, id: str) -> None:
+        await (store.users.delete(id) if values is None else store.users.change(id, values))
+
+    done = await asyncio.gather(demote(stores[0], "u1"), demote(stores[1], "u3"), return_exceptions=True)
+    (refused,) = [error for error in done if isinstance(error, UspError)]
+    assert refused.code == "user.last_admin"
+    left = [user for user in await stores[0].users.all() if user.enabled and user.role is Role.ADMIN]
+    assert len(left) == 1
+    assert (await stores[0].users.change(left[0].id, {"full_name": "Last"})).full_name == "Last"
+
+
+async def test_users_without_an_administrator_can_change(store: Store) -> None:
+    await store.users.add(BOB)
+    assert (await store.users.change("u2", {"enabled": True})).enabled
+    await store.users.delete("u2")
+
+
+def penalty(subject: str, failures: int) -> timedelta | None:
+    return timedelta(minutes=failures) if failures >= 3 else None
 
 
 async def test_failures_are_counted_by_all_managers(opened: OpenStore) -> None:
     stores = [await opened() for _ in range(2)]
-    await stores[0].users.add(ANN)
-    counts = await asyncio.gather(*[store.users.login_failed("u1", locked_until=LATER) for store in stores * 3])
-    assert sorted(counts) == [1, 2, 3, 4, 5, 6]
-    assert (await stores[0].users.get("u1")).locked_until == LATER
-    await stores[1].users.login_succeeded("u1")
-    assert await stores[0].users.get("u1") == ANN
-    assert await stores[0].users.login_failed("nobody", locked_until=None) == 0
+    done = await asyncio.gather(
+        *[store.lockouts.count(["user:ann", "address:x"], penalty, now=NOW) for store in stores * 3],
+        return_exceptions=True,
+    )
+    counted = [found for found in done if isinstance(found, list)]
+    assert sorted(found[0].failures for found in counted) == [1, 2, 3], "those at once do not slip in between"
+    refused = [error for error in done if isinstance(error, UspError)]
+    assert [(error.code, error.facts["retry_after"]) for error in refused] == [("auth.locked", 180)] * 3
+    assert [found.failures for found in await stores[0].lockouts.all()] == [3, 3]
+    with pytest.raises(UspError):
+        await stores[0].lockouts.count(["user:bob", "address:x"], penalty, now=NOW + timedelta(seconds=179))
+    after = await stores[1].lockouts.count(["user:ann"], penalty, now=NOW + timedelta(seconds=180))
+    assert (after[0].failures, after[0].locked_until) == (4, NOW + timedelta(seconds=180 + 240))
+
+
+async def test_what_is_given_back_and_forgotten(store: Store) -> None:
+    for _ in range(3):
+        await store.lockouts.count(["user:ann"], penalty, now=NOW)
+    await store.lockouts.give_back("user:ann", penalty)
+    (left,) = await store.lockouts.all()
+    assert (left.failures, left.locked_until) == (2, None)
+    assert await store.lockouts.forget("user:ann")
+    assert not await store.lockouts.forget("user:ann")
+    await store.lockouts.give_back("user:ann", penalty)
+    await store.lockouts.count(["user:ann"], penalty, now=NOW)
+    await store.lockouts.give_back("user:ann", penalty)
+    assert await store.lockouts.all() == []
+
+
+async def test_what_others_earned_is_not_given_back(store: Store) -> None:
+    far = NOW + timedelta(minutes=30)
+    for turn in range(4):
+        await store.lockouts.count(["address:x"], penalty, now=NOW + turn * timedelta(minutes=10))
+    await store.lockouts.give_back("address:x", penalty)
+    (left,) = await store.lockouts.all()
+    assert (left.failures, left.locked_until) == (3, far + timedelta(minutes=4))
+
+
+async def test_failures_are_forgotten_in_time(store: Store) -> None:
+    await store.lockouts.count(["user:ann"], penalty, now=NOW)
+    (again,) = await store.lockouts.count(["user:ann"], penalty, now=NOW + timedelta(hours=23))
+    assert again.failures == 2
+    await store.lockouts.count(["user:bob"], penalty, now=NOW + timedelta(hours=48))
+    assert [found.subject for found in await store.lockouts.all()] == ["user:bob"]
+
+
+async def test_a_clock_set_back_locks_nobody_out_for_longer(store: Store) -> None:
+    for _ in range(3):
+        await store.lockouts.count(["user:ann"], penalty, now=LATER)
+    assert (await store.lockouts.count(["user:ann"], penalty, now=NOW))[0].failures == 4
+
+
+async def test_preferences(store: Store, opened: OpenStore) -> None:
+    assert await store.preferences.get("x") is None
+    await store.preferences.put("x", {"a": [1]}, author="ann", at=NOW)
+    await store.preferences.put("x", "b", author="bob", at=NOW)
+    assert await (await opened()).preferences.get("x") == "b"
+    await store.preferences.put("x", None, author="bob", at=NOW)
+    assert await store.preferences.get("x") is None
 
 
 async def test_tokens(store: Store) -> None:
@@ -104,6 +185,9 @@ async def test_logins_end_by_user_or_by_time(store: Store) -> None:
         await store.users.add_login(login)
     assert await store.users.end_logins(expired_at=NOW) == 1
     assert await store.users.end_logins(user_id="u2") == 0
+    assert await store.users.end_logins(user_id="u1", but="l2") == 0
+    assert await store.users.logins() == [(long, ANN)] == await store.users.logins("u1")
+    assert await store.users.logins("u2") == []
     assert await store.users.end_logins(user_id="u1") == 1
 
 

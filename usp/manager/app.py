@@ -19,7 +19,9 @@ from usp.manager.catalog import Catalog, Change, Delta, apply, changes_of
 from usp.manager.control import Controls, Endpoint
 from usp.manager.diagnose import Diagnostics
 from usp.manager.entry import Entry
+from usp.manager.guard import Guard
 from usp.manager.history import History
+from usp.manager.logins import Logins
 from usp.manager.pushes import Pushes
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server
@@ -59,6 +61,8 @@ class App:
         self.bell = Bell()
         self.ending = asyncio.Event()  # streams end when it is set
         self.administrators = Administrators(store, settings.login, clock, passwords)
+        self.logins = Logins(store, settings.login, clock, self.administrators)
+        self.guard = Guard(store, clock)
         self.entry = Entry(self.administrators.passwords, settings.name, clock)
         self.controls = Controls(settings.push.timeout)
         self.diagnostics = Diagnostics(store, self.controls, self.note)
@@ -89,6 +93,7 @@ class App:
 
     async def save(self, actor: Actor, delta: Delta) -> bool:
         """Write it and leave events; False when the catalog has moved on meanwhile."""
+        await self.guard.check(actor, delta)
         try:
             await self.store.items.write(delta, author=actor.name, at=self.clock())
         except UspError as error:

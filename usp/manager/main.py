@@ -37,7 +37,11 @@ async def opened(settings: ManagerSettings) -> AsyncIterator[Any]:
     from usp.manager.store import Store
 
     store = await Store.open(
-        url(settings), settings.encryption.key(), now=datetime.now(UTC), new_id=lambda: str(uuid4())
+        url(settings),
+        settings.encryption.key(),
+        now=datetime.now(UTC),
+        new_id=lambda: str(uuid4()),
+        previous_kek=settings.encryption.previous_key(),
     )
     try:
         app = App(store, settings)

@@ -20,7 +20,7 @@ from usp.manager.catalog import Catalog
 from usp.manager.control import Controls, Endpoint
 from usp.manager.reconcile import Action, Decision, Desired, Unreachable, decide
 from usp.manager.store import Store
-from usp.manager.store.rows import RunState
+from usp.manager.store.rows import Event, RunState
 from usp.metrics import PUSH_TOTAL
 from usp.model import ProxyServer, Record
 from usp.settings import PushSettings
@@ -31,6 +31,9 @@ log = get_logger(__name__)
 
 RETRY_MAXIMUM = 2.0
 """Seconds between looks at a server that does not answer, at most: one that restarts has lost its configuration."""
+
+MANAGER = "usp-manager"
+"""The author of what is done without being asked at that moment."""
 
 STEPS = 8
 """Actions of one round at the most: a push, then starts and stops."""
@@ -191,6 +194,8 @@ class Pusher:
             reason=f"{ack.code}: {ack.message}" if ack.code else "",
             problems=[Problem(complaint.loc, complaint.msg) for complaint in ack.problems],
         )
+        action = f"push.{state}"
+        await self._store.events.add(Event(self._clock(), MANAGER, action, name, detail={"version": number}))
         level = log.warning if state is PushState.REJECTED else log.info
         level("push.done", server=name, version=number, result=ack.result, code=ack.code, reason=ack.message)
 

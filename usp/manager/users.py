@@ -1,31 +1,31 @@
-"""Administrators: passwords, logins, API tokens. (Partners' logins are Accounts, and have nothing to do with these.)
+"""Administrators and their API tokens. (Partners' logins are Accounts, and have nothing to do with these.)
 
-A bearer token is 256 random bits; the store keeps only its SHA-256. `ust_` begins a login's, `usp_` an API token's, so
-that a leaked one is recognised. Passwords: `usp.passwords`; an unknown user costs the same as a wrong password.
+A token is 256 random bits behind `usp_`, so that a leaked one is recognised; the store keeps only its SHA-256. It may
+do what its user may at the moment of use, or less. Whoever is not an administrator may change nothing but what
+`OWN` says of themselves.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 from uuid import uuid4
 
-from usp.errors import Problem, UspError
-from usp.manager.store.rows import Event, Login, Role, Token, User
+from usp.errors import UspError
+from usp.manager import lockout, policy
+from usp.manager.store.rows import Event, Role, Token, User
 from usp.manager.store.store import Store
 from usp.passwords import Passwords
 from usp.settings import LoginSettings
 
-LOGIN_PREFIX: Final = "ust_"
 TOKEN_PREFIX: Final = "usp_"  # noqa: S105  (a prefix)
-MIN_PASSWORD: Final = 12
-MAX_PASSWORD: Final = 1024
-TOUCH: Final = timedelta(seconds=60)
-"""How exactly `used_at` is kept: a write for every request would be too much."""
+OWN: Final = frozenset({"full_name", "email"})
+QUEUE: Final = 32
+"""So many passwords may wait to be hashed; more logins at once are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,8 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def check_password(password: str) -> None:
-    """UspError request.invalid when the password is not acceptable."""
-    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        msg = f"must have {MIN_PASSWORD} to {MAX_PASSWORD} characters"
-        raise UspError("request.invalid", problems=[Problem(("password",), msg)])
-
-
 class Administrators:
-    """Users, logins and tokens over the store. `clock` gives the time in UTC."""
+    """Users and tokens over the store. `clock` gives the time in UTC. What is done leaves an event."""
 
     def __init__(
         self,
@@ -68,38 +61,110 @@ class Administrators:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self.passwords = passwords or Passwords()
+        self.passwords = passwords or Passwords(queue=QUEUE)
 
     def close(self) -> None:
         self.passwords.close()
 
-    async def add(self, name: str, role: Role, password: str | None, *, author: str) -> User:
-        if password is not None:
-            check_password(password)
+    # Users
+
+    async def add(
+        self,
+        name: str,
+        role: Role,
+        password: str | None,
+        *,
+        author: str,
+        peer: str = "",
+        full_name: str = "",
+        email: str = "",
+        enabled: bool = True,
+    ) -> User:
+        hashed = None if password is None else await self._hashed(password, name)
         now = self._clock()
-        hashed = None if password is None else await self.passwords.hash(password)
-        user = User(id=str(uuid4()), name=name, role=role, password_hash=hashed, created_at=now, updated_at=now)
+        user = User(
+            id=str(uuid4()),
+            name=name,
+            role=role,
+            password_hash=hashed,
+            created_at=now,
+            updated_at=now,
+            full_name=full_name,
+            email=email,
+            enabled=enabled,
+        )
         await self._store.users.add(user)
-        await self._note(author, "user.create", name)
+        await self._note(author, "user.create", name, peer, role=role)
         return user
 
-    async def set_password(self, name: str, password: str, *, author: str) -> None:
-        """Ends all logins of that user, too."""
-        check_password(password)
+    async def change(self, actor: Actor, key: str, values: Mapping[str, Any]) -> User:
+        """Change these fields of a user: one's own name and e-mail address, or anything as an administrator.
+
+        A new password, or none any more, ends the user's logins, and so does disabling; UspError user.last_admin.
+        """
+        user = await self.find(key)
+        if user.id != actor.user_id or values.keys() - OWN:
+            actor.require(Role.ADMIN)
+        password = values.get("password")
+        columns = {name: value for name, value in values.items() if name != "password"}
+        if "password" in values:
+            columns["password_hash"] = None if password is None else await self._hashed(password, user.name)
+        changed = await self._store.users.change(user.id, {**columns, "updated_at": self._clock()})
+        if "password" in values or not changed.enabled:
+            await self._store.users.end_logins(user_id=user.id)
+        await self._note(actor.name, "user.update", user.name, actor.peer, fields=sorted(values))
+        return changed
+
+    async def delete(self, actor: Actor, key: str) -> None:
+        """With tokens and logins; UspError user.last_admin."""
+        actor.require(Role.ADMIN)
+        user = await self.find(key)
+        await self._store.users.delete(user.id)
+        await self._store.lockouts.forget(lockout.user_subject(user.name))
+        await self._note(actor.name, "user.delete", user.name, actor.peer)
+
+    async def set_password(
+        self, name: str, password: str, *, author: str, peer: str = "", keep_login: str = ""
+    ) -> None:
+        """Ends all logins of that user (but for `keep_login`), and what was counted against the name."""
         user = await self.find(name)
-        hashed = await self.passwords.hash(password)
-        await self._store.users.update(replace(user, password_hash=hashed, updated_at=self._clock()))
-        await self._store.users.end_logins(user_id=user.id)
-        await self._note(author, "user.password", name)
+        hashed = await self._hashed(password, user.name)
+        await self._store.users.change(user.id, {"password_hash": hashed, "updated_at": self._clock()})
+        await self._store.users.end_logins(user_id=user.id, but=keep_login)
+        await self._store.lockouts.forget(lockout.user_subject(user.name))
+        await self._note(author, "user.password", user.name, peer)
 
-    async def find(self, name: str) -> User:
-        user = await self._store.users.find(name)
+    async def find(self, key: str) -> User:
+        """By name or id; UspError user.not_found."""
+        user = await self._store.users.find(key)
         if user is None:
-            raise UspError("user.not_found", f"there is no user '{name}'")
+            user = next((one for one in await self._store.users.all() if one.id == key), None)
+        if user is None:
+            raise UspError("user.not_found", f"there is no user '{key}'")
         return user
+
+    async def _hashed(self, password: str, username: str) -> str:
+        """UspError request.invalid when the password is not acceptable."""
+        found = policy.problems(password, username, self._settings.password_length)
+        if found:
+            raise UspError("request.invalid", problems=found)
+        return await self.passwords.hash(password)
+
+    # API tokens
+
+    async def tokens(self, actor: Actor) -> list[Token]:
+        """One's own; all of them as an administrator."""
+        return await self._store.users.tokens(None if actor.role is Role.ADMIN else actor.user_id)
 
     async def add_token(
-        self, name: str, user: User, *, author: str, role: Role | None = None, expires_at: datetime | None = None
+        self,
+        name: str,
+        user: User,
+        *,
+        author: str,
+        peer: str = "",
+        role: Role | None = None,
+        expires_at: datetime | None = None,
     ) -> tuple[Token, str]:
         """The token's row and the token itself, which is shown once. It may do what its user may, or less."""
         text = TOKEN_PREFIX + secrets.token_urlsafe(32)
@@ -114,84 +179,16 @@ class Administrators:
             expires_at=expires_at,
         )
         await self._store.users.add_token(token)
-        await self._note(author, "token.create", name)
+        await self._note(author, "token.create", name, peer, user=user.name, role=granted)
         return token, text
 
     async def delete_token(self, actor: Actor, id: str) -> None:
         """One's own, or anybody's as an administrator; UspError token.not_found."""
-        whose = None if actor.role is Role.ADMIN else actor.user_id
-        token = next((token for token in await self._store.users.tokens(whose) if token.id == id), None)
+        token = next((token for token in await self.tokens(actor) if token.id == id), None)
         if token is None or not await self._store.users.delete_token(id):
             raise UspError("token.not_found")
         await self._note(actor.name, "token.delete", token.name, actor.peer)
 
-    async def login(self, name: str, password: str, peer: str) -> tuple[str, Login, User]:
-        """A bearer token; UspError auth.invalid, whatever is wrong."""
-        user = await self._store.users.find(name)
-        usable = user is not None and user.enabled
-        right = await self.passwords.verify(user.password_hash if user and usable else None, password)
-        if user is None or not right:
-            if user is not None:
-                await self._store.users.login_failed(user.id, locked_until=None)
-            await self._note(name, "login.failed", name, peer)
-            raise UspError("auth.invalid")
-        now = self._clock()
-        text = LOGIN_PREFIX + secrets.token_urlsafe(32)
-        login = Login(
-            id=str(uuid4()),
-            user_id=user.id,
-            digest=digest(text),
-            peer=peer,
-            created_at=now,
-            used_at=now,
-            expires_at=now + timedelta(seconds=self._settings.absolute_timeout),
-        )
-        await self._store.users.add_login(login)
-        await self._store.users.login_succeeded(user.id)
-        await self._note(name, "login.succeeded", name, peer)
-        return text, login, user
-
-    async def logout(self, actor: Actor) -> None:
-        if actor.login_id:
-            await self._store.users.delete_login(actor.login_id)
-            await self._note(actor.name, "logout", actor.name, actor.peer)
-
-    async def authenticate(self, bearer: str, peer: str) -> Actor:
-        """Whose token that is; UspError auth.invalid."""
-        actor = None
-        if bearer.startswith(TOKEN_PREFIX):
-            actor = await self._by_token(bearer, peer)
-        elif bearer.startswith(LOGIN_PREFIX):
-            actor = await self._by_login(bearer, peer)
-        if actor is None:
-            raise UspError("auth.invalid", "the token is not valid, or no longer")
-        return actor
-
-    async def _by_token(self, bearer: str, peer: str) -> Actor | None:
-        found = await self._store.users.find_token(digest(bearer))
-        if found is None:
-            return None
-        token, user = found
-        now = self._clock()
-        if not user.enabled or (token.expires_at is not None and token.expires_at <= now):
-            return None
-        if token.used_at is None or now - token.used_at > TOUCH:
-            await self._store.users.token_used(token.id, at=now)
-        return Actor(user.name, token.role if user.role is Role.ADMIN else user.role, peer, user.id)
-
-    async def _by_login(self, bearer: str, peer: str) -> Actor | None:
-        found = await self._store.users.find_login(digest(bearer))
-        if found is None:
-            return None
-        login, user = found
-        now = self._clock()
-        idle = timedelta(seconds=self._settings.idle_timeout)
-        if not user.enabled or login.expires_at <= now or login.used_at + idle <= now:
-            await self._store.users.delete_login(login.id)
-            return None
-        if now - login.used_at > min(TOUCH, idle / 4):
-            await self._store.users.login_used(login.id, at=now)
-        return Actor(user.name, user.role, peer, user.id, login.id)
-
-    async def _note(self, author: str, action: str, target: str, peer: str = "") -> None:
-        await self._store.events.add(Event(at=self._clock(), author=author, action=action, target=target, peer=peer))
+    async def _note(self, author: str, action: str, target: str, peer: str = "", **detail: Any) -> None:
+        event = Event(at=self._clock(), author=author, action=action, target=target, peer=peer, detail=detail)
+        await self._store.events.add(event)

@@ -35,6 +35,7 @@ class Web:
             access_log=False,
             server_header=False,
             date_header=True,
+            proxy_headers=False,  # who asks is who connects: X-Forwarded-For can be written by anybody
             lifespan="off",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_SECONDS,

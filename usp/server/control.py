@@ -41,7 +41,8 @@ STATUS: Final[dict[Kind, int]] = {
     Kind.STALE: 412,
     Kind.UNAUTHENTICATED: 401,
     Kind.FORBIDDEN: 403,
-    Kind.LIMITED: 413,
+    Kind.LIMITED: 429,
+    Kind.TOO_LARGE: 413,
     Kind.UNAVAILABLE: 503,
     Kind.INTERNAL: 500,
 }

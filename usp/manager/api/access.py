@@ -1,38 +1,40 @@
-"""Logging in and out; administrators and their API tokens. What is shown of a token is never the token itself, but for
-the one answer that makes it."""
+"""Logging in and out, what everybody may know and change of themselves, logins that are there, and lock-outs."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from usp.errors import UspError
 from usp.manager.api.auth import Admin, Asking, TheApp, peer
-from usp.manager.store import rows
+from usp.manager.policy import MAX_PASSWORD
 from usp.manager.store.rows import Role
-from usp.manager.users import MAX_PASSWORD
-from usp.model import Model, Username
+from usp.model import Model
 from usp.secret import Secret
 
 router = APIRouter(tags=["access"])
 
 
-def _text(value: object) -> object:
-    if value is not None and not isinstance(value, str):
-        raise ValueError("must be a time as RFC 3339 writes it, such as 2026-01-01T12:00:00Z")
-    return value
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("has characters that cannot be shown")
+    return text
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_text)]
-"""pydantic would take numbers, too, and guess what they mean."""
-TokenName = Annotated[str, Field(min_length=1, max_length=255)]
+FullName = Annotated[str, Field(max_length=255, description="For people"), AfterValidator(_printable)]
+Email = Annotated[str, Field(max_length=254, pattern=r"^([^@\s<>\"]+@[^@\s<>\"]+)?$", description='"" for none')]
 
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def given(body: Body) -> dict[str, Any]:
+    """The fields that the request has; of secrets the text."""
+    fields = {name: getattr(body, name) for name in body.model_fields_set}
+    return {name: value.reveal() if isinstance(value, Secret) else value for name, value in fields.items()}
 
 
 class Credentials(Body):
@@ -50,126 +52,158 @@ class LoggedIn(Model):
     role: Role
 
 
-class NewUser(Body):
-    """An administrator to be."""
-
-    username: Username
-    password: Secret | None = Field(default=None, description="Without one the user can only have API tokens")
-    role: Role = Role.READ_ONLY
-
-
-class User(Model):
-    """An administrator."""
+class Me(Model):
+    """Who asks. `role` is what this token may do, which may be less than the user's role."""
 
     id: str
     username: str
     role: Role
-    enabled: bool
-    created_at: datetime
-
-    @classmethod
-    def of(cls, user: rows.User) -> User:
-        return cls(id=user.id, username=user.name, role=user.role, enabled=user.enabled, created_at=user.created_at)
+    full_name: str
+    email: str
+    login: str | None = Field(description="Which of one's logins asks; null with an API token")
 
 
-class Users(Model):
-    """Administrators, by name."""
+class Profile(Body):
+    """What everybody may change of themselves; what is left out stays."""
 
-    items: list[User]
-
-
-class NewToken(Body):
-    """An API token to be."""
-
-    name: TokenName
-    username: Username | None = Field(default=None, description="Whose token; another's only as an administrator")
-    role: Role | None = Field(default=None, description="Less than what its user may do, if wanted")
-    expires_at: Moment | None = None
+    full_name: FullName = ""
+    email: Email = ""
 
 
-class Token(Model):
-    """An API token."""
+class NewPassword(Body):
+    """The present password and the one to be."""
+
+    current: Secret
+    password: Secret
+
+
+class Login(Model):
+    """A login of an administrator."""
 
     id: str
-    name: str
-    user_id: str
-    role: Role
+    username: str
+    peer: str = Field(description="From where")
     created_at: datetime
-    expires_at: datetime | None
-    used_at: datetime | None
-    token: str | None = Field(default=None, description="The token itself: only in the answer that makes it")
-
-    @classmethod
-    def of(cls, token: rows.Token, text: str | None = None) -> Token:
-        return cls(
-            id=token.id,
-            name=token.name,
-            user_id=token.user_id,
-            role=token.role,
-            created_at=token.created_at,
-            expires_at=token.expires_at,
-            used_at=token.used_at,
-            token=text,
-        )
+    used_at: datetime
+    expires_at: datetime
+    current: bool = Field(description="Whether it is the one that asks")
 
 
-class Tokens(Model):
-    """API tokens, by name."""
+class Logins(Model):
+    """Logins, the latest first."""
 
-    items: list[Token]
+    items: list[Login]
+
+
+class Lockout(Model):
+    """Failed logins of a user name or from an address."""
+
+    subject: str
+    failures: int
+    failed_at: datetime
+    locked_until: datetime | None = Field(description="No login is tried before; null: not locked out")
+
+
+class Lockouts(Model):
+    """Failed logins, the latest first."""
+
+    items: list[Lockout]
 
 
 @router.post("/login", operation_id="login")
 async def login(app: TheApp, request: Request, body: Credentials) -> LoggedIn:
-    """Begin a login, which ends by POST /logout, by itself at `expires_at`, or when it was idle for too long."""
+    """Begin a login, which ends by POST /logout, by itself at `expires_at`, or when it was idle for too long.
+
+    After too many failures of the user or from the address none is tried for a while: 429, with `Retry-After`.
+    """
     password = body.password.reveal()
     if len(password) > MAX_PASSWORD:
-        raise UspError("auth.invalid")
-    token, made, user = await app.administrators.login(body.username, password, peer(request))
+        password = ""  # which nobody has, and which costs the same
+    token, made, user = await app.logins.login(body.username, password, peer(request))
     return LoggedIn(token=token, expires_at=made.expires_at, role=user.role)
 
 
 @router.post("/logout", operation_id="logout", status_code=204)
 async def logout(app: TheApp, actor: Asking) -> None:
     """End the login whose token this is. An API token stays."""
-    await app.administrators.logout(actor)
+    await app.logins.logout(actor)
 
 
-@router.get("/users", operation_id="list_users")
-async def list_users(app: TheApp, actor: Admin) -> Users:
-    """Administrators, by name."""
-    return Users(items=[User.of(user) for user in await app.store.users.all()])
-
-
-@router.post("/users", operation_id="create_user", status_code=201)
-async def create_user(app: TheApp, actor: Admin, body: NewUser) -> User:
-    """Make an administrator."""
-    password = body.password.reveal() if body.password else None
-    return User.of(await app.administrators.add(body.username, body.role, password, author=actor.name))
-
-
-@router.get("/tokens", operation_id="list_tokens")
-async def list_tokens(app: TheApp, actor: Asking) -> Tokens:
-    """One's own; all of them as an administrator."""
-    whose = None if actor.role is Role.ADMIN else actor.user_id
-    return Tokens(items=[Token.of(token) for token in await app.store.users.tokens(whose)])
-
-
-@router.post("/tokens", operation_id="create_token", status_code=201)
-async def create_token(app: TheApp, actor: Asking, body: NewToken) -> Token:
-    """Make an API token. The answer is the only one that shows it."""
-    if body.username not in (None, actor.name):
-        actor.require(Role.ADMIN)
-    user = await app.administrators.find(body.username or actor.name)
-    role = body.role if actor.role is Role.ADMIN else actor.role  # a token begets none that may do more
-    token, text = await app.administrators.add_token(
-        body.name, user, author=actor.name, role=role, expires_at=body.expires_at
+@router.get("/me", operation_id="get_me")
+async def get_me(app: TheApp, actor: Asking) -> Me:
+    """Who asks, and what they may do."""
+    user = await app.store.users.get(actor.user_id)
+    return Me(
+        id=user.id,
+        username=user.name,
+        role=actor.role,
+        full_name=user.full_name,
+        email=user.email,
+        login=actor.login_id or None,
     )
-    return Token.of(token, text)
 
 
-@router.delete("/tokens/{id}", operation_id="delete_token", status_code=204)
-async def delete_token(app: TheApp, actor: Asking, id: str) -> Response:
-    """Whoever uses that token is refused from now on."""
-    await app.administrators.delete_token(actor, id)
+@router.patch("/me", operation_id="change_me")
+async def change_me(app: TheApp, actor: Asking, body: Profile) -> Me:
+    """One's own name and e-mail address; what is left out stays."""
+    await app.administrators.change(actor, actor.user_id, given(body))
+    return await get_me(app, actor)
+
+
+@router.post("/me/password", operation_id="change_my_password", status_code=204)
+async def change_my_password(app: TheApp, actor: Asking, body: NewPassword) -> None:
+    """Ends all other logins of oneself."""
+    current = body.current.reveal()
+    if len(current) > MAX_PASSWORD:
+        current = ""
+    await app.logins.change_password(actor, current, body.password.reveal())
+
+
+@router.get("/logins", operation_id="list_logins")
+async def list_logins(app: TheApp, actor: Asking) -> Logins:
+    """One's own, the latest first; all of them as an administrator."""
+    return Logins(
+        items=[
+            Login(
+                id=made.id,
+                username=user.name,
+                peer=made.peer,
+                created_at=made.created_at,
+                used_at=made.used_at,
+                expires_at=made.expires_at,
+                current=made.id == actor.login_id,
+            )
+            for made, user in await app.logins.all(actor)
+        ]
+    )
+
+
+@router.delete("/logins/{id}", operation_id="end_login", status_code=204)
+async def end_login(app: TheApp, actor: Asking, id: str) -> Response:
+    """One's own, or anybody's as an administrator: its token is worth nothing from then on."""
+    await app.logins.end(actor, id)
+    return Response(status_code=204)
+
+
+@router.get("/lockouts", operation_id="list_lockouts")
+async def list_lockouts(app: TheApp, actor: Admin) -> Lockouts:
+    """User names and addresses that failed to log in of late, the latest first."""
+    now = app.clock()
+    return Lockouts(
+        items=[
+            Lockout(
+                subject=each.subject,
+                failures=each.failures,
+                failed_at=each.failed_at,
+                locked_until=each.locked_until if each.locked(now) else None,
+            )
+            for each in await app.logins.lockouts(actor)
+        ]
+    )
+
+
+@router.delete("/lockouts/{subject:path}", operation_id="release_lockout", status_code=204)
+async def release_lockout(app: TheApp, actor: Admin, subject: str) -> Response:
+    """Forget what was counted against `user:NAME` or `address:ADDRESS`."""
+    await app.logins.release(actor, subject)
     return Response(status_code=204)

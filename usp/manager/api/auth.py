@@ -34,7 +34,7 @@ async def _actor(
 ) -> Actor:
     if credentials is None:
         raise UspError("auth.invalid", "give a token: 'Authorization: Bearer ...'")
-    return await app.administrators.authenticate(credentials.credentials, peer(request))
+    return await app.logins.authenticate(credentials.credentials, peer(request))
 
 
 Asking = Annotated[Actor, Depends(_actor)]

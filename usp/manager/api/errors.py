@@ -28,7 +28,8 @@ STATUS: Final[Mapping[Kind, HTTPStatus]] = {
     Kind.STALE: HTTPStatus.PRECONDITION_FAILED,
     Kind.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
     Kind.FORBIDDEN: HTTPStatus.FORBIDDEN,
-    Kind.LIMITED: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Kind.LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    Kind.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Kind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Kind.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -82,6 +83,7 @@ _EXAMPLES: Final[Mapping[int, str]] = {
     412: "item.stale",
     413: "request.too_large",
     422: "item.invalid",
+    429: "auth.locked",
     500: "internal",
     503: "database.unavailable",
 }
@@ -116,6 +118,8 @@ def answer(error: UspError, status: int | None = None, headers: Mapping[str, str
         extra["WWW-Authenticate"] = "Bearer"
     if number is HTTPStatus.SERVICE_UNAVAILABLE:
         extra["Retry-After"] = str(RETRY_SECONDS)
+    if "retry_after" in error.facts:
+        extra["Retry-After"] = str(error.facts["retry_after"])
     return Response(orjson.dumps(document(error, number)), number, {**extra, **(headers or {})}, MEDIA_TYPE)
 
 

@@ -1,5 +1,5 @@
-"""What surrounds every request: security headers, a limit for bodies, HEAD and OPTIONS, and an answer for bugs.
-Plain ASGI."""
+"""What surrounds every request: security headers, the IP Filter, a limit for bodies, HEAD and OPTIONS, and an answer
+for bugs. Plain ASGI."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usp.errors import UspError
+from usp.log import get_logger
 from usp.manager.api import errors
+
+log = get_logger(__name__)
 
 MAX_BODY: Final = 16 << 20
 
@@ -105,3 +108,24 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+class Guarded:
+    """Lets in whom the managers' IP Filter permits, by the address of the connection; others read nothing of us."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            address = (scope.get("client") or ("",))[0]
+            try:
+                admitted = await scope["app"].state.app.guard.admits(address)
+            except UspError as error:
+                await errors.answer(error)(scope, receive, send)
+                return
+            if not admitted:
+                log.info("guard.refused", peer=address, path=scope["path"])
+                await errors.answer(UspError("auth.address"))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -36,7 +36,8 @@ What a USP manager does, over HTTPS: configuration items, what is pushed to Prox
 """
 
 TAGS: Final[Mapping[str, str]] = {
-    "access": "Logging in and out.",
+    "access": "Logging in and out, oneself, logins that are there, and who failed to log in too often.",
+    "settings": "Settings that all managers share.",
     "users": "Administrators of the gateway. (Partners' logins are Accounts.)",
     "tokens": "API tokens, for scripts and other machines.",
     "servers": "Proxy Servers: what each of them reports, its configuration versions, and pushing new ones.",
@@ -78,6 +79,10 @@ def _writes(path: str, method: str, operation: Operation) -> bool:
     return _secured(path, method, operation) and method != "get"
 
 
+def _logs_in(path: str, method: str, operation: Operation) -> bool:
+    return operation["operationId"] in ("login", "change_my_password")
+
+
 def _always(path: str, method: str, operation: Operation) -> bool:
     return True
 
@@ -94,6 +99,11 @@ REFUSALS: Final[tuple[tuple[int, str, tuple[Applies, ...]], ...]] = (
     ),
     (413, "The body is too large", (_body,)),
     (422, "The request is wrong: `errors` say where", (_takes("path", "query", "header"), _body)),
+    (
+        429,
+        "Too many failed logins of the user or from the address: come again after `Retry-After` seconds",
+        (_logs_in,),
+    ),
     (500, "An unexpected failure; the manager's log has the details", (_always,)),
     (503, "The database, or a server that is needed for the answer, does not answer; try again", (_always,)),
 )

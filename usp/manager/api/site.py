@@ -25,17 +25,21 @@ from usp.manager.api import (
     run,
     servers,
     sessions,
+    settings,
     stream,
+    users,
     versions,
 )
 from usp.manager.api.auth import TheApp
-from usp.manager.api.middleware import BodyLimit, Bugs, Methods, SecurityHeaders
+from usp.manager.api.middleware import BodyLimit, Bugs, Guarded, Methods, SecurityHeaders
 from usp.manager.app import App
 
 PREFIX: Final = "/api/v1"
 
 PARTS: Final = (
     access,
+    users,
+    settings,
     items,
     bulk,
     history,
@@ -61,6 +65,7 @@ def application(app: App) -> FastAPI:
     allowed = partial(openapi.allowed, site)
     site.add_middleware(BodyLimit)
     site.add_middleware(Methods, allowed)
+    site.add_middleware(Guarded)
     site.add_middleware(Bugs)
     site.add_middleware(SecurityHeaders)
     errors.install(site, allowed)

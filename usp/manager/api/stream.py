@@ -83,7 +83,7 @@ async def _told(app: App, token: str, address: str, last: int, action: str) -> A
                 spoken = loop.time()
         if loop.time() - spoken >= HEARTBEAT_SECONDS:
             try:
-                await app.administrators.authenticate(token, address)
+                await app.logins.authenticate(token, address)
             except UspError:
                 return
             yield f": after {last}\n\n"

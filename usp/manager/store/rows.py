@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,6 +13,7 @@ from usp.errors import Problem
 from usp.snapshot import Snapshot
 from usp.status import PushState, Report, ServerState
 
+CLOCK_SKEW: Final = timedelta(minutes=1)  # between managers
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -96,8 +97,6 @@ class User:
     full_name: str = ""
     email: str = ""
     enabled: bool = True
-    failures: int = 0
-    locked_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +124,26 @@ class Login:
     created_at: datetime
     used_at: datetime
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lockout:
+    """How often logins of a subject (`user:NAME`, `address:ADDRESS`) failed of late, and until when none is tried."""
+
+    subject: str
+    failures: int
+    failed_at: datetime
+    locked_until: datetime | None = None
+
+    def locked(self, now: datetime) -> bool:
+        """A clock that was set back does not make a lock-out longer than it was meant."""
+        if self.locked_until is None:
+            return False
+        return now < self.locked_until and self.failed_at <= now + CLOCK_SKEW
+
+    def left(self, now: datetime) -> timedelta:
+        """For how long it is locked out."""
+        return self.locked_until - now if self.locked_until is not None and self.locked(now) else timedelta()
 
 
 @dataclass(frozen=True, slots=True)

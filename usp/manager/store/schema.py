@@ -131,8 +131,6 @@ user = Table(
     Column("full_name", Words(255)),
     Column("email", Words(255)),
     Column("enabled", Flag, nullable=False),
-    Column("failures", Integer, nullable=False),
-    Column("locked_until", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("id", name="usp_user_pk"),
@@ -170,6 +168,27 @@ login = Table(
     UniqueConstraint("digest", name="usp_login_digest_uq"),
     ForeignKeyConstraint(["user_id"], ["usp_user.id"], name="usp_login_user_fk"),
     Index("usp_login_user_ix", "user_id"),
+)
+
+lockout = Table(
+    "usp_lockout",
+    metadata,
+    Column("subject", String(300), nullable=False),  # `user:NAME` (anybody's or nobody's) or `address:ADDRESS`
+    Column("failures", Integer, nullable=False),
+    Column("failed_at", UtcTime, nullable=False),
+    Column("locked_until", UtcTime),
+    PrimaryKeyConstraint("subject", name="usp_lockout_pk"),
+    Index("usp_lockout_failed_ix", "failed_at"),
+)
+
+setting = Table(
+    "usp_setting",
+    metadata,
+    Column("name", String(60), nullable=False),
+    Column("content", Json),
+    Column("author", String(255), nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("name", name="usp_setting_pk"),
 )
 
 event = Table(

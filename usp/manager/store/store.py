@@ -1,4 +1,4 @@
-"""Store: opening and closing it, and its five concerns."""
+"""Store: opening and closing it, and its concerns."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from usp.manager.store.database import Database
 from usp.manager.store.events import Events
 from usp.manager.store.items import Items
 from usp.manager.store.keys import open_vault
+from usp.manager.store.lockouts import Lockouts
+from usp.manager.store.preferences import Preferences
 from usp.manager.store.servers import Servers
 from usp.manager.store.upgrade import check_schema
 from usp.manager.store.users import Users
@@ -28,6 +30,8 @@ class Store:
         self.versions = Versions(database, vault)
         self.servers = Servers(database)
         self.users = Users(database)
+        self.lockouts = Lockouts(database)
+        self.preferences = Preferences(database)
         self.events = Events(database)
 
     @classmethod

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CursorResult, Delete, Row, Table, Update, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from usp.errors import UspError
 from usp.manager.store import schema
@@ -45,35 +47,28 @@ class Users:
         async with self._database.reading() as connection:
             return [_user(row) for row in await connection.execute(select(schema.user).order_by(users.name))]
 
-    async def update(self, user: User) -> None:
-        """Write all fields of the user with that id; UspError `user.not_found` or `user.exists`."""
-        try:
-            done = await self._change(update(schema.user).where(users.id == user.id).values(_values(user)))
-        except IntegrityError:
-            raise UspError("user.exists", f"a user '{user.name}' exists") from None
-        if not done:
-            raise UspError("user.not_found")
+    async def change(self, id: str, values: Mapping[str, Any]) -> User:
+        """Write these columns, nothing else; UspError `user.not_found`, or `user.last_admin`."""
+        async with self._database.writing() as connection:
+            able = await _one_after_the_other(connection)
+            done = await connection.execute(update(schema.user).where(users.id == id).values(dict(values)))
+            if done.rowcount == 0:
+                raise UspError("user.not_found")
+            if able and not await _is_administered(connection):
+                raise UspError("user.last_admin")
+            return _user((await connection.execute(select(schema.user).where(users.id == id))).one())
 
     async def delete(self, id: str) -> None:
-        """With tokens and logins; UspError `user.not_found`."""
+        """With tokens and logins; UspError `user.not_found`, or `user.last_admin`."""
         async with self._database.writing() as connection:
+            able = await _one_after_the_other(connection)
             await connection.execute(delete(schema.token).where(api_tokens.user_id == id))
             await connection.execute(delete(schema.login).where(logins.user_id == id))
             done = await connection.execute(delete(schema.user).where(users.id == id))
             if done.rowcount == 0:
                 raise UspError("user.not_found")
-
-    async def login_failed(self, id: str, *, locked_until: datetime | None) -> int:
-        """Counts one failure (atomically) and says how many there are now."""
-        values = {"failures": users.failures + 1, "locked_until": locked_until}
-        async with self._database.writing() as connection:
-            await connection.execute(update(schema.user).where(users.id == id).values(values))
-            counted = await connection.execute(select(users.failures).where(users.id == id))
-            return counted.scalar_one_or_none() or 0
-
-    async def login_succeeded(self, id: str) -> None:
-        """Forgets the failures."""
-        await self._change(update(schema.user).where(users.id == id).values(failures=0, locked_until=None))
+            if able and not await _is_administered(connection):
+                raise UspError("user.last_admin")
 
     # API tokens
 
@@ -119,11 +114,21 @@ class Users:
         """Whether there was one."""
         return bool(await self._change(delete(schema.login).where(logins.id == id)))
 
-    async def end_logins(self, *, user_id: str | None = None, expired_at: datetime | None = None) -> int:
-        """Delete the logins of a user, or those expired by that time; how many."""
+    async def logins(self, user_id: str | None = None) -> list[tuple[Login, User]]:
+        """The latest first; of one user or of all."""
+        query = select(schema.login)
+        if user_id is not None:
+            query = query.where(logins.user_id == user_id)
+        async with self._database.reading() as connection:
+            found = {row.id: _user(row) for row in await connection.execute(select(schema.user))}
+            rows = await connection.execute(query.order_by(logins.created_at.desc(), logins.id))
+            return [(_login(row), found[row.user_id]) for row in rows]
+
+    async def end_logins(self, *, user_id: str | None = None, but: str = "", expired_at: datetime | None = None) -> int:
+        """Delete the logins of a user (`but` one), or those expired by that time; how many."""
         assert (user_id is None) != (expired_at is None)
         condition = logins.user_id == user_id if user_id is not None else logins.expires_at <= expired_at
-        return await self._change(delete(schema.login).where(condition))
+        return await self._change(delete(schema.login).where(condition, logins.id != but))
 
     async def _row(self, table: Table, condition: Any) -> Row[Any] | None:
         async with self._database.reading() as connection:
@@ -148,6 +153,17 @@ class Users:
         async with self._database.writing() as connection:
             done: CursorResult[Any] = await connection.execute(statement)
             return done.rowcount
+
+
+async def _one_after_the_other(connection: AsyncConnection) -> bool:
+    """Changes of users wait for each other: two administrators shall not demote one another at once."""
+    await connection.execute(update(schema.catalog).values(id=schema.catalog.c.id))
+    return await _is_administered(connection)
+
+
+async def _is_administered(connection: AsyncConnection) -> bool:
+    able = select(users.id).where(users.role == Role.ADMIN.value, users.enabled == True).limit(1)  # noqa: E712
+    return (await connection.execute(able)).first() is not None
 
 
 def _values(row: User | Token | Login) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Logins, administrators and API tokens."""
+"""Logging in and out, what everybody changes of themselves, lock-outs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from tests.unit.manager.api.calls import Api, Clock, refused
 from usp.manager.app import App
-from usp.manager.store.rows import Role
 
 PASSWORD = "correct horse battery"
 
@@ -14,7 +13,6 @@ PASSWORD = "correct horse battery"
 async def test_login_and_logout(admin: Api, nobody: Api, clock: Clock) -> None:
     made = await admin("POST", "/users", {"username": "carol", "password": PASSWORD, "role": "admin"})
     assert made.status_code == 201
-    assert made.json().keys() == {"id", "username", "role", "enabled", "created_at"}
     for username, password in (("carol", "wrong"), ("nobody", PASSWORD), ("carol", "x" * 5000), ("alice", PASSWORD)):
         response = await nobody("POST", "/login", {"username": username, "password": password})
         assert refused(response, 401, "auth.invalid") == []
@@ -37,62 +35,71 @@ async def test_logging_out_with_an_api_token_keeps_it(admin: Api) -> None:
     assert (await admin("GET", "/users")).status_code == 200
 
 
-async def test_users_are_for_administrators(admin: Api, reader: Api) -> None:
-    assert [user["username"] for user in (await admin("GET", "/users")).json()["items"]] == ["alice", "bob"]
-    refused(await reader("GET", "/users"), 403, "auth.forbidden")
-    refused(await reader("POST", "/users", {"username": "x", "role": "admin"}), 403, "auth.forbidden")
-    refused(await admin("POST", "/users", {"username": "alice"}), 409, "user.exists")
-    problems = refused(await admin("POST", "/users", {"username": "x", "password": "short"}), 422, "request.invalid")
-    assert [loc for loc, _ in problems] == [("password",)]
-    problems = refused(await admin("POST", "/users", {"username": "a b", "role": "king"}), 422, "request.invalid")
-    assert problems == [
-        (("username",), "must be 1 to 255 letters, digits, '.', '@', '-' or '_'"),
-        (("role",), "must be 'admin' or 'read_only'"),
-    ]
-    assert (await admin("POST", "/users", {"username": "x"})).json()["role"] == "read_only"
+async def test_who_fails_too_often_is_told_when_to_come_again(admin: Api, nobody: Api) -> None:
+    for name in ("alice", "nobody-at-all"):
+        for _ in range(5):
+            refused(await nobody("POST", "/login", {"username": name, "password": "wrong"}), 401, "auth.invalid")
+        response = await nobody("POST", "/login", {"username": name, "password": "wrong"})
+        refused(response, 429, "auth.locked")
+        assert response.headers["retry-after"] == "30"
+    listed = (await admin("GET", "/lockouts")).json()["items"]
+    assert {each["subject"]: (each["failures"], each["locked_until"]) for each in listed} == {
+        "address:192.0.2.7": (10, None),
+        "user:nobody-at-all": (5, "2026-01-01T12:00:30Z"),
+        "user:alice": (5, "2026-01-01T12:00:30Z"),
+    }
+    assert (await admin("DELETE", "/lockouts/user:alice")).status_code == 204
+    refused(await admin("DELETE", "/lockouts/user:alice"), 404, "lockout.not_found")
+    refused(await nobody("POST", "/login", {"username": "alice", "password": "wrong"}), 401, "auth.invalid")
+    assert (await admin("DELETE", "/lockouts/address:2001:db8::/64")).status_code == 404
 
 
-async def test_a_token_is_shown_once(admin: Api) -> None:
-    made = await admin("POST", "/tokens", {"name": "ci"})
-    assert made.status_code == 201
-    token = made.json()["token"]
-    assert token.startswith("usp_")
-    found = await admin("GET", "/tokens")
-    assert token not in found.text
-    assert {entry["name"]: entry["token"] for entry in found.json()["items"]} == {"test": None, "ci": None}
-    ci = Api(admin.http, token)
-    assert (await ci("GET", "/users")).status_code == 200
-    assert (await admin("DELETE", f"/tokens/{made.json()['id']}")).status_code == 204
-    refused(await ci("GET", "/users"), 401, "auth.invalid")
-    refused(await admin("DELETE", f"/tokens/{made.json()['id']}"), 404, "token.not_found")
+async def test_what_a_header_says_of_the_address_is_not_believed(admin: Api, nobody: Api) -> None:
+    forged = {"X-Forwarded-For": "198.51.100.1", "Forwarded": "for=198.51.100.1", "X-Real-IP": "198.51.100.1"}
+    await nobody("POST", "/login", {"username": "x", "password": "wrong"}, headers=forged)
+    event = (await admin("GET", "/events", params={"action": "login."})).json()["items"][0]
+    assert (event["action"], event["peer"]) == ("login.failed", "192.0.2.7")
 
 
-async def test_a_token_never_begets_one_that_may_do_more(admin: Api, reader: Api) -> None:
-    weak = (await admin("POST", "/tokens", {"name": "weak", "role": "read_only"})).json()
-    assert weak["role"] == "read_only"
-    holder = Api(admin.http, weak["token"])
-    refused(await holder("GET", "/users"), 403, "auth.forbidden")
-    for caller in (holder, reader):
-        made = await caller("POST", "/tokens", {"name": "strong", "role": "admin"})
-        assert (made.status_code, made.json()["role"]) == (201, "read_only")
+async def test_too_many_at_once(admin: Api, nobody: Api, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.administrators.passwords, "_queue", 0)
+    response = await nobody("POST", "/login", {"username": "alice", "password": PASSWORD})
+    refused(response, 503, "auth.busy")
+    assert response.headers["retry-after"] == "1"
 
 
-async def test_tokens_of_others(app: App, admin: Api, reader: Api) -> None:
-    mine = (await admin("GET", "/tokens")).json()["items"]
-    assert {token["user_id"] for token in mine} == {user.id for user in await app.store.users.all()}
-    own = (await reader("GET", "/tokens")).json()["items"]
-    (bob,) = {token["user_id"] for token in own}
-    assert bob == (await app.administrators.find("bob")).id
-    refused(await reader("POST", "/tokens", {"name": "x", "username": "alice"}), 403, "auth.forbidden")
-    alices = next(token for token in mine if token["user_id"] != bob)
-    refused(await reader("DELETE", f"/tokens/{alices['id']}"), 404, "token.not_found")
-    given = (await admin("POST", "/tokens", {"name": "x", "username": "bob", "role": "admin"})).json()
-    assert (given["user_id"], given["role"]) == (bob, Role.READ_ONLY)
-    refused(await admin("POST", "/tokens", {"name": "x", "username": "zoe"}), 404, "user.not_found")
-    assert (await reader("DELETE", f"/tokens/{given['id']}")).status_code == 204
+async def test_oneself(reader: Api) -> None:
+    me = (await reader("GET", "/me")).json()
+    assert (me["username"], me["role"], me["login"]) == ("bob", "read_only", None)
+    changed = await reader("PATCH", "/me", {"full_name": "Bob B.", "email": "bob@example.org"})
+    assert (changed.json()["full_name"], changed.json()["email"]) == ("Bob B.", "bob@example.org")
+    assert (await reader("PATCH", "/me", {"email": ""})).json()["full_name"] == "Bob B."
+    for foreign in ({"role": "admin"}, {"enabled": True}, {"password": PASSWORD}, {"username": "x"}, {"id": "x"}):
+        refused(await reader("PATCH", "/me", foreign), 422, "request.invalid")
+    for body in ({"email": "not one"}, {"full_name": "a\nb"}, {"full_name": "x" * 256}, {"full_name": None}):
+        assert len(refused(await reader("PATCH", "/me", body), 422, "request.invalid")) == 1
 
 
-@pytest.mark.parametrize("expires_at", ["2026-01-01T13:00:00", "tomorrow", True])
-async def test_an_end_needs_a_time_zone(admin: Api, expires_at: object) -> None:
-    problems = refused(await admin("POST", "/tokens", {"name": "x", "expires_at": expires_at}), 422, "request.invalid")
-    assert [loc for loc, _ in problems] == [("expires_at",)]
+async def test_ones_own_password(admin: Api, nobody: Api) -> None:
+    await admin("POST", "/users", {"username": "carol", "password": PASSWORD})
+    login = (await nobody("POST", "/login", {"username": "carol", "password": PASSWORD})).json()
+    carol = Api(nobody.http, login["token"])
+    wrong = await carol("POST", "/me/password", {"current": "x" * 2000, "password": "another password"})
+    assert refused(wrong, 422, "request.invalid") == [(("current",), "is not the password")]
+    changed = await carol("POST", "/me/password", {"current": PASSWORD, "password": "another password"})
+    assert changed.status_code == 204
+    assert (await carol("GET", "/me")).json()["username"] == "carol"
+    refused(await nobody("POST", "/login", {"username": "carol", "password": PASSWORD}), 401, "auth.invalid")
+
+
+async def test_logins_are_seen_and_ended(admin: Api, reader: Api, nobody: Api) -> None:
+    await admin("POST", "/users", {"username": "carol", "password": PASSWORD})
+    token = (await nobody("POST", "/login", {"username": "carol", "password": PASSWORD})).json()["token"]
+    carol = Api(nobody.http, token)
+    (own,) = (await carol("GET", "/logins")).json()["items"]
+    assert (own["username"], own["peer"], own["current"]) == ("carol", "192.0.2.7", True)
+    assert token not in (await admin("GET", "/logins")).text
+    assert (await reader("GET", "/logins")).json() == {"items": []}
+    refused(await reader("DELETE", f"/logins/{own['id']}"), 404, "login.not_found")
+    assert (await admin("DELETE", f"/logins/{own['id']}")).status_code == 204
+    refused(await carol("GET", "/me"), 401, "auth.invalid")

@@ -96,7 +96,7 @@ def test_everything_has_an_example_that_fits(document: dict[str, Any]) -> None:
 
 def test_refusals_follow_from_what_is_taken(document: dict[str, Any]) -> None:
     by_id = {operation["operationId"]: set(operation["responses"]) for _, operation in operations(document)}
-    assert by_id["login"] == {"200", "401", "413", "422", "500", "503"}
+    assert by_id["login"] == {"200", "401", "413", "422", "429", "500", "503"}
     assert by_id["list_rules"] == {"200", "304", "401", "403", "422", "500", "503"}
     assert by_id["replace_rule"] == {"200", "401", "403", "404", "409", "412", "413", "422", "500", "503"}
     assert by_id["push_server"] >= {"200", "202", "404", "409", "413", "422"}

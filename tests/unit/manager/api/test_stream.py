@@ -31,7 +31,7 @@ async def told(app: App, last: int = 0, action: str = "", token: str = "t") -> A
 def trusting(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     async def authenticate(token: str, peer: str) -> None: ...
 
-    monkeypatch.setattr(app.administrators, "authenticate", authenticate)
+    monkeypatch.setattr(app.logins, "authenticate", authenticate)
 
 
 @pytest.mark.usefixtures("trusting")
@@ -77,7 +77,7 @@ async def test_it_ends_with_the_token(app: App, monkeypatch: pytest.MonkeyPatch)
         assert (token, peer) == ("t", "192.0.2.7")
         raise UspError("auth.invalid")
 
-    monkeypatch.setattr(app.administrators, "authenticate", authenticate)
+    monkeypatch.setattr(app.logins, "authenticate", authenticate)
     assert [text async for text in told(app)] == [": after 0\n\n"]
 
 

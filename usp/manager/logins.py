@@ -1,0 +1,183 @@
+"""Logging in: what a password is worth, how many may be tried, and whose a bearer token is.
+
+A login is a session kept by the store, named by a bearer token of 256 random bits behind `ust_`, of which only the
+SHA-256 is kept. A user that nobody has costs the same as a wrong password, in time, in the store and in what is
+counted against the name and the address.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+from uuid import uuid4
+
+from usp.errors import Problem, UspError
+from usp.manager import lockout
+from usp.manager.lockout import Limits
+from usp.manager.store.rows import Event, Lockout, Login, Role, User
+from usp.manager.store.store import Store
+from usp.manager.users import TOKEN_PREFIX, Actor, Administrators, digest
+from usp.model import USERNAME_PATTERN
+from usp.settings import LoginSettings
+
+LOGIN_PREFIX: Final = "ust_"
+NO_NAME: Final = "?"
+"""Stands for what cannot be a user name: people type passwords into the wrong field."""
+TOUCH: Final = timedelta(seconds=60)
+"""How exactly `used_at` is kept: a write for every request would be too much."""
+
+
+class Logins:
+    """Over the store. `clock` gives the time in UTC."""
+
+    def __init__(
+        self, store: Store, settings: LoginSettings, clock: Callable[[], datetime], administrators: Administrators
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._administrators = administrators
+        limits = Limits(settings.failures, settings.address_failures, settings.lock_time, settings.max_lock_time)
+        self._penalty = partial(lockout.penalty, limits)
+
+    async def login(self, name: str, password: str, peer: str) -> tuple[str, Login, User]:
+        """A bearer token. UspError auth.invalid whatever is wrong, auth.locked after too many failures, auth.busy."""
+        name = name if re.fullmatch(USERNAME_PATTERN, name) else NO_NAME
+        user = await self._verified(name, password, peer)
+        now = self._clock()
+        text = LOGIN_PREFIX + secrets.token_urlsafe(32)
+        login = Login(
+            id=str(uuid4()),
+            user_id=user.id,
+            digest=digest(text),
+            peer=peer,
+            created_at=now,
+            used_at=now,
+            expires_at=now + timedelta(seconds=self._settings.absolute_timeout),
+        )
+        await self._store.users.add_login(login)
+        await self._store.users.end_logins(expired_at=now)
+        await self._note(name, "login.succeeded", name, peer)
+        return text, login, user
+
+    async def change_password(self, actor: Actor, current: str, new: str) -> None:
+        """One's own, which the present one must be known for. Ends the other logins of the user."""
+        try:
+            await self._verified(actor.name, current, actor.peer)
+        except UspError as error:
+            if error.code != "auth.invalid":
+                raise
+            raise UspError("request.invalid", problems=[Problem(("current",), "is not the password")]) from None
+        await self._administrators.set_password(
+            actor.name, new, author=actor.name, peer=actor.peer, keep_login=actor.login_id
+        )
+
+    async def _verified(self, name: str, password: str, peer: str) -> User:
+        """The user, if that is the password."""
+        self._administrators.passwords.check_queue()
+        subjects = (lockout.user_subject(name), lockout.address_subject(peer))
+        counted = await self._store.lockouts.count(subjects, self._penalty, now=self._clock())
+        try:
+            user = await self._store.users.find(name)
+            usable = user is not None and user.enabled
+            stored = user.password_hash if user and usable else None
+            right = await self._administrators.passwords.verify(stored, password)
+        except BaseException:
+            for subject in subjects:
+                await self._store.lockouts.give_back(subject, self._penalty)
+            raise
+        if user is None or not right:
+            until = max((each.locked_until for each in counted if each.locked_until), default=None)
+            detail = {} if until is None else {"locked_until": until.isoformat()}
+            await self._note(name, "login.failed", name, peer, **detail)
+            raise UspError("auth.invalid")
+        await self._store.lockouts.forget(subjects[0])
+        await self._store.lockouts.give_back(subjects[1], self._penalty)
+        return user
+
+    # --- lock-outs ---
+
+    async def lockouts(self, actor: Actor) -> list[Lockout]:
+        actor.require(Role.ADMIN)
+        return await self._store.lockouts.all()
+
+    async def release(self, actor: Actor, subject: str) -> None:
+        """Forget what was counted against a user name or an address; UspError lockout.not_found."""
+        actor.require(Role.ADMIN)
+        if not await self._store.lockouts.forget(subject):
+            raise UspError("lockout.not_found", f"nothing is counted against '{subject}'")
+        await self._note(actor.name, "lockout.release", subject, actor.peer)
+
+    # --- logins that are there ---
+
+    async def all(self, actor: Actor) -> list[tuple[Login, User]]:
+        """One's own; all of them as an administrator."""
+        found = await self._store.users.logins(None if actor.role is Role.ADMIN else actor.user_id)
+        return [(login, user) for login, user in found if self._is_alive(login, user)]
+
+    async def end(self, actor: Actor, id: str) -> None:
+        """One's own, or anybody's as an administrator; UspError login.not_found."""
+        found = next(((login, user) for login, user in await self.all(actor) if login.id == id), None)
+        if found is None or not await self._store.users.delete_login(id):
+            raise UspError("login.not_found")
+        await self._note(actor.name, "login.revoke", found[1].name, actor.peer, login=id)
+
+    async def logout(self, actor: Actor) -> None:
+        """End the login that asks. An API token stays."""
+        if actor.login_id:
+            await self._store.users.delete_login(actor.login_id)
+            await self._note(actor.name, "logout", actor.name, actor.peer)
+
+    # --- bearers ---
+
+    async def authenticate(self, bearer: str, peer: str) -> Actor:
+        """Whose token that is; UspError auth.invalid."""
+        actor = None
+        if bearer.startswith(TOKEN_PREFIX):
+            actor = await self._by_token(bearer, peer)
+        elif bearer.startswith(LOGIN_PREFIX):
+            actor = await self._by_login(bearer, peer)
+        if actor is None:
+            raise UspError("auth.invalid", "the token is not valid, or no longer")
+        return actor
+
+    async def _by_token(self, bearer: str, peer: str) -> Actor | None:
+        found = await self._store.users.find_token(digest(bearer))
+        if found is None:
+            return None
+        token, user = found
+        now = self._clock()
+        if not user.enabled or (token.expires_at is not None and token.expires_at <= now):
+            return None
+        if token.used_at is None or now - token.used_at > TOUCH:
+            await self._store.users.token_used(token.id, at=now)
+        return Actor(user.name, token.role if user.role is Role.ADMIN else user.role, peer, user.id)
+
+    async def _by_login(self, bearer: str, peer: str) -> Actor | None:
+        found = await self._store.users.find_login(digest(bearer))
+        if found is None:
+            return None
+        login, user = found
+        now = self._clock()
+        if not self._is_alive(login, user):
+            await self._store.users.delete_login(login.id)
+            return None
+        if now - login.used_at > min(TOUCH, self._idle / 4):
+            await self._store.users.login_used(login.id, at=now)
+        return Actor(user.name, user.role, peer, user.id, login.id)
+
+    @property
+    def _idle(self) -> timedelta:
+        return timedelta(seconds=self._settings.idle_timeout)
+
+    def _is_alive(self, login: Login, user: User) -> bool:
+        now = self._clock()
+        return user.enabled and now < login.expires_at and now < login.used_at + self._idle
+
+    async def _note(self, author: str, action: str, target: str, peer: str = "", **detail: Any) -> None:
+        event = Event(at=self._clock(), author=author, action=action, target=target, peer=peer, detail=detail)
+        await self._store.events.add(event)
