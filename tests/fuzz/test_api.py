@@ -1,4 +1,4 @@
-"""Schemathesis against the whole API, as its OpenAPI document has it: no server error, no answer that is not documented.
+"""Schemathesis against the whole API as it is documented: no server error, and no answer that is not documented.
 
 A real uvicorn in a thread serves a configured manager. `HYPOTHESIS_PROFILE=fuzz` (make fuzz) tries much more.
 """

@@ -46,7 +46,8 @@ class LiveSession:
 
 
 class App:
-    """`bell` wakes this process's pusher when there is something to do before its next round."""
+    """`bell` wakes this process's pusher when there is something to do before its next round. `turn` makes the writers
+    of this process wait for each other, so that only another manager's can make them start again."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class App:
         self.clock = clock
         self.settings = settings
         self.bell = Bell()
+        self.turn = asyncio.Lock()
         self.ending = asyncio.Event()  # streams end when it is set
         self.administrators = Administrators(store, settings.login, clock, passwords)
         self.logins = Logins(store, settings.login, clock, self.administrators)
@@ -82,10 +84,11 @@ class App:
         """Make the changes, all or nothing. UspError item.*, or catalog.conflict when others write all the time."""
         actor.require(Role.ADMIN)
         changes = await self.entry.admit(await self.store.items.read(), changes)
-        for _ in range(WRITE_ATTEMPTS):
-            delta = self.delta(await self.store.items.read(), changes)
-            if await self.save(actor, delta):
-                return delta
+        async with self.turn:
+            for _ in range(WRITE_ATTEMPTS):
+                delta = self.delta(await self.store.items.read(), changes)
+                if await self.save(actor, delta):
+                    return delta
         raise UspError("catalog.conflict")
 
     def delta(self, catalog: Catalog, changes: Sequence[Change]) -> Delta:

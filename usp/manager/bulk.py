@@ -55,14 +55,16 @@ async def apply(
     """
     actor.require(Role.ADMIN)
     items = await _opened(sets.wanted(body), passphrase)
-    for _ in range(ATTEMPTS):
-        catalog = await app.catalog()
-        if expected is not None and catalog.revision not in expected:
-            raise UspError("item.stale", f"the configuration has revision {catalog.revision} by now: look at it again")
-        changes = await app.entry.admit(catalog, sets.changes(catalog, items, prune=prune))
-        delta = app.delta(catalog, changes)
-        if dry_run or await app.save(actor, delta):
-            return sets.plan(delta, items, applied=not dry_run)
+    async with app.turn:
+        for _ in range(ATTEMPTS):
+            catalog = await app.catalog()
+            if expected is not None and catalog.revision not in expected:
+                what = f"the configuration has revision {catalog.revision} by now: look at it again"
+                raise UspError("item.stale", what)
+            changes = await app.entry.admit(catalog, sets.changes(catalog, items, prune=prune))
+            delta = app.delta(catalog, changes)
+            if dry_run or await app.save(actor, delta):
+                return sets.plan(delta, items, applied=not dry_run)
     raise UspError("catalog.conflict")
 
 
