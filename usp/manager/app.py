@@ -23,6 +23,7 @@ from usp.manager.guard import Guard
 from usp.manager.history import History
 from usp.manager.logins import Logins
 from usp.manager.pushes import Pushes
+from usp.manager.rollouts import Rollouts
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server
 from usp.manager.users import Actor, Administrators
@@ -69,6 +70,7 @@ class App:
         self.controls = Controls(settings.push.timeout)
         self.diagnostics = Diagnostics(store, self.controls, self.note)
         self.pushes = Pushes(store, self.bell, clock, self.note)
+        self.rollouts = Rollouts(store, self.bell, clock, self.note)
         self.history = History(store)
 
     async def close(self) -> None:

@@ -57,17 +57,20 @@ async def run(settings: ManagerSettings, stop: asyncio.Event) -> None:
     """Serve until `stop`."""
     from usp.manager.api import application
     from usp.manager.pusher import Pusher
+    from usp.manager.rollouts import Runner
     from usp.manager.web import Web
 
     async with opened(settings) as app:
         web = Web(application(app), settings.web)
         pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
+        runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
         state = Readiness(app.store)
         healthy = await health.start(settings.metrics, state.unready)
         helpers = tasks.TaskSet()
         try:
             await web.start()
             helpers.spawn(pusher.run(), "pusher")
+            helpers.spawn(runner.run(), "rollouts")
             helpers.spawn(state.watch(), "readiness")
             daemon.on_reload(lambda anew: _reload(web, anew))
             sdnotify.notify(READY=1, STATUS="serving")

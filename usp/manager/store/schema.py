@@ -98,6 +98,37 @@ version = Table(
     PrimaryKeyConstraint("server", "version", name="usp_version_pk"),
 )
 
+rollout = Table(
+    "usp_rollout",
+    metadata,
+    Column("id", BigInt, Identity(), nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("note", Words(1000)),
+    Column("catalog_revision", BigInt, nullable=False),
+    Column("canary", Flag, nullable=False),
+    Column("forced", Flag, nullable=False),
+    Column("patience", Integer, nullable=False),  # seconds
+    Column("steps", Json, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("reason", Words(2000)),
+    Column("ended_at", UtcTime),
+    Column("runner", Words(40)),  # who moves it on, until when
+    Column("runner_until", UtcTime),
+    PrimaryKeyConstraint("id", name="usp_rollout_pk"),
+    Index("usp_rollout_state_ix", "state"),
+)
+
+rollout_content = Table(
+    "usp_rollout_content",
+    metadata,
+    Column("rollout_id", BigInt, autoincrement=False, nullable=False),
+    Column("server", String(255), nullable=False),
+    Column("content", Text, nullable=False),  # sealed
+    PrimaryKeyConstraint("rollout_id", "server", name="usp_rollout_content_pk"),
+    ForeignKeyConstraint(["rollout_id"], ["usp_rollout.id"], name="usp_rollout_content_fk"),
+)
+
 server = Table(
     "usp_server",
     metadata,

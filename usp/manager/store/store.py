@@ -14,6 +14,7 @@ from usp.manager.store.items import Items
 from usp.manager.store.keys import open_vault
 from usp.manager.store.lockouts import Lockouts
 from usp.manager.store.preferences import Preferences
+from usp.manager.store.rollouts import Rollouts
 from usp.manager.store.servers import Servers
 from usp.manager.store.upgrade import check_schema
 from usp.manager.store.users import Users
@@ -28,6 +29,7 @@ class Store:
         self._database = database
         self.items = Items(database, vault)
         self.versions = Versions(database, vault)
+        self.rollouts = Rollouts(database, vault)
         self.servers = Servers(database)
         self.users = Users(database)
         self.lockouts = Lockouts(database)
