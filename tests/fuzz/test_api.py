@@ -100,7 +100,7 @@ async def seed(app: App) -> str:
             fields |= {"host": "127.0.0.1", "port": 1}
         changes.append(Create(kind, fields, (kind,)))
     await app.write(ADMIN, changes)
-    await app.push(ADMIN, "usp-server")
+    await app.pushes.push(ADMIN, "usp-server")
     user = await app.administrators.add(USER, Role.ADMIN, None, author="test")
     _, token = await app.administrators.add_token("test", user, author="test")
     return token
