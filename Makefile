@@ -35,8 +35,8 @@ coverage: venv
 	$(BIN)/python -m tests.pure_coverage
 
 unit: venv ## Unit and contract tests, on uvloop and on stock asyncio
-	USP_TEST_LOOP=uvloop $(BIN)/pytest -q tests/unit tests/fuzz $(wildcard tests/contract)
-	USP_TEST_LOOP=asyncio $(BIN)/pytest -q tests/unit tests/fuzz $(wildcard tests/contract)
+	USP_TEST_LOOP=uvloop $(BIN)/pytest -q tests/unit tests/contract tests/fuzz
+	USP_TEST_LOOP=asyncio $(BIN)/pytest -q tests/unit tests/contract
 
 e2e: venv packages ## End-to-end tests: real daemons, real OpenSSH
 	$(BIN)/pytest -q tests/e2e
