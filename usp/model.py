@@ -78,6 +78,8 @@ HOST_PATTERN: Final = (
     r"^(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)(?:\.[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*\.?$"
     r"|^[0-9a-fA-F]*:[0-9a-fA-F:.]{1,44}$"
 )
+BANNER_PATTERN: Final = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
+ALGORITHM_PATTERN: Final = r"^[a-zA-Z0-9@.-]{1,64}$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Username = Annotated[str, Field(pattern=USERNAME_PATTERN)]
@@ -85,9 +87,9 @@ Host = Annotated[str, Field(pattern=HOST_PATTERN, max_length=253, description="H
 Port = Annotated[int, Field(ge=1, le=65535)]
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
 Cidr = Annotated[str, Field(max_length=64), AfterValidator(_canonical_cidr)]
-Banner = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
+Banner = Annotated[str, Field(max_length=4096, pattern=BANNER_PATTERN)]
 Pem = Annotated[str, Field(min_length=1, max_length=65536)]
-AlgorithmName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9@.-]{1,64}$")]
+AlgorithmName = Annotated[str, Field(pattern=ALGORITHM_PATTERN)]
 
 
 def is_password_hash(text: str) -> bool:

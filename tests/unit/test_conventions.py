@@ -20,7 +20,7 @@ NOT_MIRRORED = (
     "usp/demo/",  # its test is tests/e2e: it runs everything for real
     "usp/manager/store/",  # tests/contract: one suite on every engine
 )
-TESTS_OF_THE_WHOLE = ("tests/unit/test_conventions.py",)
+TESTS_OF_THE_WHOLE = ("tests/unit/test_conventions.py", "tests/unit/test_model_rules.py")
 BANNED_NAMES = ("utils", "common", "base", "helpers", "misc")
 UNPURE_CALLS = ("time.time", "time.monotonic", "uuid.uuid4", "uuid4", "datetime.now", "datetime.utcnow", "date.today")
 
