@@ -16,6 +16,7 @@ from usp.settings import (
     ClientSettings,
     EncryptionSettings,
     KekSource,
+    LoginSettings,
     LogLevel,
     ManagerSettings,
     ServerSettings,
@@ -123,3 +124,40 @@ def test_the_kek_in_a_file(tmp_path: Path) -> None:
     file.chmod(0o600)
     assert list(settings.file_problems()) == []
     assert settings.key() == bytes(range(32))
+
+
+def test_the_kek_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = EncryptionSettings(kek_source=KekSource.ENVIRONMENT, kek=Secret("USP_TEST_KEK"))
+    assert list(settings.problems()) == []
+    assert "not set" in next(settings.file_problems()).msg
+    monkeypatch.setenv("USP_TEST_KEK", KEK + "\n")
+    assert list(settings.file_problems()) == []
+    assert settings.key() == bytes(range(32))
+
+
+def test_the_kek_before_it(tmp_path: Path) -> None:
+    assert EncryptionSettings(kek=Secret(KEK)).previous_key() is None
+    file = tmp_path / "kek.old"
+    block = f'rotation {{\n previous_kek_source = "file"\n previous_kek = "{file}"\n}}'
+    config = tmp_path / "usp-manager.hcl"
+    config.write_text(
+        f'encryption {{\n kek = "{KEK}"\n {block}\n}}\nweb {{\n tls {{\n cert = "c"\n key = "k"\n}}\n}}\n'
+    )
+    loaded = load(ManagerSettings, config, {}, files=False)
+    assert 'previous_kek = "***"' in redacted(loaded)
+    with pytest.raises(UspError) as caught:
+        load(ManagerSettings, config, {})
+    assert "encryption.rotation.previous_kek: cannot read" in str(caught.value)
+    file.touch(mode=0o600)
+    file.write_text(KEK)
+    assert loaded.encryption.previous_key() == bytes(range(32))
+    environ = {"USP_ENCRYPTION__ROTATION__PREVIOUS_KEK_SOURCE": "value", "USP_ENCRYPTION__ROTATION__PREVIOUS_KEK": "x"}
+    with pytest.raises(
+        UspError, match=r"USP_ENCRYPTION__ROTATION__PREVIOUS_KEK: .* is not the base64 form of 32 bytes"
+    ):
+        load(ManagerSettings, config, environ)
+
+
+def test_waits_make_sense() -> None:
+    assert list(LoginSettings().problems()) == []
+    assert [problem.loc for problem in LoginSettings(lock_time=60, max_lock_time=30).problems()] == [("max_lock_time",)]

@@ -76,6 +76,13 @@ class Guard:
         )
         return record
 
+    async def remove(self, actor: Actor) -> str:
+        """None in force from now on; the name of the one that was, "" if there was none."""
+        was = await self._store.preferences.get(SETTING)
+        record = await self.current()
+        await self.choose(actor, None)
+        return record.item.name if record else (was or "")
+
     async def check(self, actor: Actor, delta: Delta) -> None:
         """A change of items must not delete the filter in force, or make it lock out who makes the change."""
         touched = [record for record in (*delta.deletes, *delta.updates) if record.kind == IpFilter.kind]

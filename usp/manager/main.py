@@ -61,6 +61,10 @@ async def run(settings: ManagerSettings, stop: asyncio.Event) -> None:
     from usp.manager.web import Web
 
     async with opened(settings) as app:
+        if settings.encryption.rotation is not None:
+            log.warning(
+                "kek.rotation", reason="encryption.rotation is set: run `usp-manager rotate-kek`, then remove it"
+            )
         web = Web(application(app), settings.web)
         pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
         runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
@@ -187,6 +191,56 @@ def token_add(settings: ManagerSettings, name: str, username: str, days: int) ->
             return str(text)
 
     click.echo(tasks.run(add()))
+
+
+@main.command("remove-ip-filter", help="Let every address reach UI and API again.")
+@daemon.with_settings
+def remove_ip_filter(settings: ManagerSettings) -> None:
+    from usp.manager.store.rows import Role
+    from usp.manager.users import Actor
+
+    async def remove() -> str:
+        async with opened(settings) as app:
+            return str(await app.guard.remove(Actor(LOCAL, Role.ADMIN)))
+
+    name = tasks.run(remove())
+    click.echo(f"the IP Filter {name} guards UI and API no longer" if name else "there was none")
+
+
+@main.command(
+    "rotate-kek", help="Wrap all data keys with encryption.kek, where encryption.rotation has the one before."
+)
+@daemon.with_settings
+def rotate_kek(settings: ManagerSettings) -> None:
+    from usp.manager.store.keys import rotate_kek
+
+    previous = settings.encryption.previous_key()
+    if previous is None:
+        hint = "encryption.kek is to be the new key, and rotation { previous_kek = ... } in it the one before"
+        raise UspError("settings.invalid", f"there is no encryption.rotation block: {hint}")
+    done = tasks.run(rotate_kek(url(settings), settings.encryption.key(), previous))
+    click.echo(
+        f"{done.rewrapped} data keys were wrapped with the new key, {done.already} had been before. The previous key "
+        "is not needed any more: remove encryption.rotation on every manager."
+    )
+
+
+@main.command("rotate-data-key", help="Make a new data key, for what will be sealed from now on.")
+@daemon.with_settings
+def rotate_data_key(settings: ManagerSettings) -> None:
+    from usp.manager.store.keys import rotate_data_key
+
+    encryption = settings.encryption
+    count = tasks.run(
+        rotate_data_key(
+            url(settings),
+            encryption.key(),
+            encryption.previous_key(),
+            now=datetime.now(UTC),
+            new_id=lambda: str(uuid4()),
+        )
+    )
+    click.echo(f"there are {count} data keys now; managers that run take the new one up when they are started again")
 
 
 def _password(from_stdin: bool) -> str:

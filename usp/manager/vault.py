@@ -70,7 +70,8 @@ def _unwrap(key: WrappedKey, keks: Iterable[bytes]) -> bytes:
                 raise UspError("vault.wrong_kek", f"data key {key.id} is damaged") from None
     raise UspError(
         "vault.wrong_kek",
-        "encryption.kek is not the key that this database's secrets were sealed with",
+        "encryption.kek is not the key that this database's secrets were sealed with"
+        " (while it is being rotated, encryption.rotation has to name the key before it)",
         key=key.id,
         sealed_with=key.kek_id,
     )
@@ -85,6 +86,10 @@ class Vault:
         keks = [kek] if previous is None else [kek, previous]
         self._ciphers = {key.id: AESGCM(_unwrap(key, keks)) for key in keys}
         self.active = keys[-1].id
+
+    def knows(self, sealed: str) -> bool:
+        """Whether its data key is here. (Another manager may have made one since.)"""
+        return sealed.partition(".")[2].partition(".")[0] in self._ciphers
 
     def seal(self, value: str | bytes, place: str) -> str:
         """`place`: table, row and field, such as `usp_item:<id>:private_key`. The same place opens it."""

@@ -52,6 +52,7 @@ def test_loopback(address: str, loopback: bool) -> None:
 async def test_without_a_filter_everybody_is_admitted(app: App) -> None:
     assert await app.guard.admits(STRANGER)
     assert await app.guard.current() is None
+    assert await app.guard.remove(LOCAL) == ""
 
 
 async def test_a_filter_in_force(app: App) -> None:
@@ -132,3 +133,5 @@ async def test_a_filter_that_is_gone_admits_loopback_only(app: App) -> None:
     assert not await app.guard.admits("192.0.2.7")
     assert await app.guard.admits("127.0.0.1")
     assert await app.guard.current() is None
+    assert await app.guard.remove(LOCAL) == "no such id"
+    assert await app.guard.admits("192.0.2.7")

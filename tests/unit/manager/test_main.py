@@ -139,6 +139,48 @@ def test_a_wrong_key_is_refused(ready: Place) -> None:
     assert "encryption.kek is not the key" in refused.stderr
 
 
+def test_the_key_is_rotated(ready: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new key in the environment, the old one in its file; then the new one alone."""
+    assert ready.run("user", "add", "admin", "--role", "admin", "--password-stdin", input=PASSWORD).exit_code == 0
+    idle = ready.run("rotate-kek")
+    assert (idle.exit_code, "no encryption.rotation block" in idle.stderr) == (2, True)
+    assert ready.run("rotate-data-key").stdout.startswith("there are 2 data keys now")
+    new = "B" + KEK[1:]
+    monkeypatch.setenv("THE_NEW_KEK", new)
+    old = f'kek_source = "file"\n              kek        = "{ready.folder}/kek"'
+    block = f'rotation {{\n previous_kek_source = "file"\n previous_kek = "{ready.folder}/kek"\n }}'
+    text = ready.config.read_text()
+    assert old in text
+    ready.config.write_text(text.replace(old, f'kek_source = "environment"\nkek = "THE_NEW_KEK"\n{block}'))
+    assert ready.run("token", "add", "one", "--user", "admin").exit_code == 0, "managers know both meanwhile"
+    done = ready.run("rotate-kek")
+    assert (done.exit_code, done.stdout.split(" data keys")[0]) == (0, "2")
+    assert ready.run("rotate-kek").stdout.startswith("0 data keys were wrapped with the new key, 2 had been before")
+    ready.config.write_text(text.replace(old, 'kek_source = "environment"\nkek = "THE_NEW_KEK"'))
+    (ready.folder / "kek").unlink()
+    assert ready.run("token", "add", "two", "--user", "admin").exit_code == 0
+    monkeypatch.delenv("THE_NEW_KEK")
+    unset = ready.run("token", "add", "three", "--user", "admin")
+    assert (unset.exit_code, "environment variable that is not set" in unset.stderr) == (2, True)
+    assert new not in done.output + unset.output
+
+
+def test_an_ip_filter_is_removed(ready: Place) -> None:
+    assert ready.run("remove-ip-filter").stdout == "there was none\n"
+
+
+def test_a_manager_with_a_wrong_key_does_not_serve(ready: Place) -> None:
+    ready.run("user", "add", "admin", "--role", "admin", "--password-stdin", input=PASSWORD)
+    (ready.folder / "kek").write_text("B" + KEK[1:])
+    done = subprocess.run(
+        [sys.executable, "-m", "usp.manager.main", "-config", str(ready.config)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "encryption.kek is not the key that this database's secrets were sealed with" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
 def test_a_wrong_configuration(place: Place) -> None:
     place.write("pushh {\n}")
     refused = place.run("db", "check")

@@ -43,6 +43,13 @@ def test_every_bit_counts() -> None:
         raw[place] ^= 1
 
 
+def test_whose_data_key_it_is() -> None:
+    one, two = Vault([vault.new_key(KEK, "a")], KEK), Vault([vault.new_key(KEK, "b")], KEK)
+    assert one.knows(one.seal("x", PLACE))
+    assert not two.knows(one.seal("x", PLACE))
+    assert not one.knows("")
+
+
 def test_a_wrong_kek_is_refused_at_once() -> None:
     with pytest.raises(UspError, match="not the key that this database's secrets were sealed with") as caught:
         Vault([vault.new_key(KEK, "a")], OTHER)

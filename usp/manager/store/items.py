@@ -20,6 +20,7 @@ from usp.manager.catalog import EMPTY, Catalog, Delta, changes_of
 from usp.manager.kinds import model_of, secrets
 from usp.manager.store import schema
 from usp.manager.store.database import Database
+from usp.manager.store.keys import Keys
 from usp.manager.store.rows import HistoryEntry
 from usp.manager.vault import Vault
 from usp.model import Item, Record
@@ -31,9 +32,9 @@ history = schema.item_revision.c
 
 
 class Items:
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, keys: Keys) -> None:
         self._database = database
-        self._vault = vault
+        self._keys = keys
         self._cached = EMPTY
 
     async def read(self) -> Catalog:
@@ -49,8 +50,10 @@ class Items:
             gone = await connection.execute(
                 select(history.item_id).where(history.revision > cached.revision, history.action == "delete")
             )
+        rows = changed.all()
+        vault = await self._keys.vault_for(sealed for row in rows for sealed in (row.sealed or {}).values())
         records = dict(cached.records)
-        records.update((row.id, self._record(row)) for row in changed)
+        records.update((row.id, _record(row, vault)) for row in rows)
         for id in gone.scalars():
             records.pop(id, None)
         self._cached = Catalog(revision, records)
@@ -107,27 +110,28 @@ class Items:
         for name in secrets(type(record.item)):
             secret = getattr(record.item, name)
             if secret is not None:
-                sealed[name] = self._vault.seal(secret.reveal(), _place(record.id, name))
+                sealed[name] = self._keys.vault.seal(secret.reveal(), _place(record.id, name))
         return sealed
 
-    def _record(self, row: Row[Any]) -> Record:
-        fields = dict(row.document)
-        for name, sealed in (row.sealed or {}).items():
-            fields[name] = self._vault.open(sealed, _place(row.id, name)).decode()
-        try:
-            item = model_of(row.kind).model_validate_json(orjson.dumps(fields))
-        except (ValidationError, UspError):
-            what = f"the stored item '{row.name}' of the {row.kind} does not fit this manager's model"
-            raise UspError("database.schema", what, item_kind=row.kind, id=row.id) from None
-        return Record(
-            kind=row.kind,
-            id=row.id,
-            revision=row.revision,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            item=item,
-            facts=row.facts or {},
-        )
+
+def _record(row: Row[Any], vault: Vault) -> Record:
+    fields = dict(row.document)
+    for name, sealed in (row.sealed or {}).items():
+        fields[name] = vault.open(sealed, _place(row.id, name)).decode()
+    try:
+        item = model_of(row.kind).model_validate_json(orjson.dumps(fields))
+    except (ValidationError, UspError):
+        what = f"the stored item '{row.name}' of the {row.kind} does not fit this manager's model"
+        raise UspError("database.schema", what, item_kind=row.kind, id=row.id) from None
+    return Record(
+        kind=row.kind,
+        id=row.id,
+        revision=row.revision,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        item=item,
+        facts=row.facts or {},
+    )
 
 
 def document(item: Item) -> dict[str, Any]:

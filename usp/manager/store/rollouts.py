@@ -13,8 +13,8 @@ from usp.errors import UspError
 from usp.manager.rollout import Rollout, RolloutState, Step, StepState
 from usp.manager.store import schema
 from usp.manager.store.database import Database
+from usp.manager.store.keys import Keys
 from usp.manager.store.versions import read_content
-from usp.manager.vault import Vault
 from usp.snapshot import Content
 
 REASON_LENGTH = 1000
@@ -24,9 +24,9 @@ contents = schema.rollout_content.c
 
 
 class Rollouts:
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, keys: Keys) -> None:
         self._database = database
-        self._vault = vault
+        self._keys = keys
 
     async def add(self, rollout: Rollout, content: Mapping[str, Content]) -> Rollout:
         """With what each server is to get; the rollout with its id."""
@@ -35,7 +35,11 @@ class Rollouts:
             assert done.inserted_primary_key is not None
             id = int(done.inserted_primary_key[0])
             rows = [
-                {"rollout_id": id, "server": server, "content": self._vault.seal(each.to_wire(), _place(id, server))}
+                {
+                    "rollout_id": id,
+                    "server": server,
+                    "content": self._keys.vault.seal(each.to_wire(), _place(id, server)),
+                }
                 for server, each in content.items()
             ]
             await connection.execute(insert(schema.rollout_content), rows)
@@ -62,7 +66,8 @@ class Rollouts:
         query = select(contents.content).where(contents.rollout_id == id, contents.server == server)
         async with self._database.reading() as connection:
             sealed = (await connection.execute(query)).scalar_one()
-        return read_content(self._vault.open(sealed, _place(id, server)))
+        vault = await self._keys.vault_for([sealed])
+        return read_content(vault.open(sealed, _place(id, server)))
 
     async def open(self) -> list[int]:
         """Those that have not ended, oldest first."""

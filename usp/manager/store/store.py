@@ -11,7 +11,7 @@ from usp.manager.store import schema
 from usp.manager.store.database import Database
 from usp.manager.store.events import Events
 from usp.manager.store.items import Items
-from usp.manager.store.keys import open_vault
+from usp.manager.store.keys import Keys
 from usp.manager.store.lockouts import Lockouts
 from usp.manager.store.preferences import Preferences
 from usp.manager.store.rollouts import Rollouts
@@ -19,17 +19,17 @@ from usp.manager.store.servers import Servers
 from usp.manager.store.upgrade import check_schema
 from usp.manager.store.users import Users
 from usp.manager.store.versions import Versions
-from usp.manager.vault import Vault
 
 
 class Store:
     """Everything that managers share. Made by `await Store.open(...)`; close it with `await store.close()`."""
 
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, keys: Keys) -> None:
         self._database = database
-        self.items = Items(database, vault)
-        self.versions = Versions(database, vault)
-        self.rollouts = Rollouts(database, vault)
+        self._keys = keys
+        self.items = Items(database, keys)
+        self.versions = Versions(database, keys)
+        self.rollouts = Rollouts(database, keys)
         self.servers = Servers(database)
         self.users = Users(database)
         self.lockouts = Lockouts(database)
@@ -47,11 +47,12 @@ class Store:
         database = Database(url)
         try:
             await check_schema(database)
-            vault = await open_vault(database, kek, now=now, new_id=new_id, previous=previous_kek)
+            keys = Keys(database, kek, previous_kek)
+            await keys.open(now=now, new_id=new_id)
         except BaseException:
             await database.close()
             raise
-        return cls(database, vault)
+        return cls(database, keys)
 
     async def close(self) -> None:
         await self._database.close()

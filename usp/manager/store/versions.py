@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from usp.errors import Problem, UspError
 from usp.manager.store import schema
 from usp.manager.store.database import Database
+from usp.manager.store.keys import Keys
 from usp.manager.store.rows import Pushable, Version
 from usp.manager.store.servers import upsert
-from usp.manager.vault import Vault
 from usp.snapshot import Content, Snapshot
 from usp.status import PushState, Report, ServerState
 
@@ -27,9 +27,9 @@ ABOUT = [column for column in schema.version.c if column.name != "content"]
 
 
 class Versions:
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, keys: Keys) -> None:
         self._database = database
-        self._vault = vault
+        self._keys = keys
 
     async def add(
         self, server: str, content: Content, *, catalog_revision: int, author: str, at: datetime, comment: str = ""
@@ -80,7 +80,8 @@ class Versions:
         found = await self._one(select(schema.version).where(versions.server == server, versions.version == number))
         if found is None:
             raise _not_found(server, number)
-        content = read_content(self._vault.open(found.content, _place(server, number)))
+        vault = await self._keys.vault_for([found.content])
+        content = read_content(vault.open(found.content, _place(server, number)))
         snapshot = Snapshot(server=server, version=number, digest=found.digest, content=content)
         return Pushable(_version(found), snapshot)
 
@@ -122,7 +123,7 @@ class Versions:
             "made_at": version.at,
             "note": version.comment,
             "push": version.push.value,
-            "content": self._vault.seal(content.to_wire(), _place(version.server, version.number)),
+            "content": self._keys.vault.seal(content.to_wire(), _place(version.server, version.number)),
         }
 
 
