@@ -16,13 +16,12 @@ from typing import Any, Final
 import click
 
 from usp import __version__
-from usp.cli import bulk, diagnose, show
+from usp.cli import bulk, diagnose, show, versions
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
 FAILED: Final = 1
 USAGE: Final = 2
-WAIT: Final = 30
 
 Row = Mapping[str, Any]
 Make = Callable[[], Client]
@@ -103,8 +102,19 @@ def status(client: Client, as_json: bool, server: str | None) -> None:
         show.as_json(answer)
         return
     show.table(SERVERS, [answer])
-    show.table(PORTS, answer.get("listeners", ()), title="Listeners")
-    show.table(TUNNELS, answer.get("tunnels", ()), title="Tunnels")
+    show.table(PORTS, _ports(answer, "listeners"), title="Listeners")
+    show.table(TUNNELS, _ports(answer, "tunnels"), title="Tunnels")
+
+
+def _ports(server: Row, part: str) -> list[Row]:
+    """With what is wanted of a port as its reason, as long as it is not so."""
+    wanted = server.get("run_states", {})
+    rows = []
+    for row in server.get(part, ()):
+        order = wanted.get(row.get("id"))
+        due = order is not None and (order == "stopped") != (row["state"] == "stopped")
+        rows.append({**row, "reason": f"to be {order}; {row.get('reason', '')}".rstrip("; ")} if due else row)
+    return rows
 
 
 def _links(tunnel: Row) -> str:
@@ -178,25 +188,6 @@ ITEMS: Final[tuple[show.Column, ...]] = (
 # --- acting ---
 
 
-@command
-@click.argument("server")
-@click.option("--comment", default="", help="What for; it is kept with the version.")
-@click.option("--wait/--no-wait", default=False, help="Wait until the server applied or refused it.")
-@click.option("--timeout", default=WAIT, show_default=True, help="Seconds to wait at most.")
-def push(client: Client, as_json: bool, server: str, comment: str, wait: bool, timeout: int) -> None:
-    """Push the configuration, as it is now, to a SERVER. With --wait it fails unless the server applied it."""
-    query: dict[str, str | int] = {"wait": timeout} if wait else {}
-    path = f"/servers/{segment(server)}/push"
-    answer = client.post(path, {"comment": comment}, patience=timeout if wait else 0, **query)
-    if as_json:
-        show.as_json(answer)
-    else:
-        click.echo(f"{server}: version {answer['version']} is {answer['state']}")
-    if wait and answer["state"] != "applied":
-        click.echo(f"usp: it was not applied within {timeout} s; `usp status {server}` tells more", err=True)
-        sys.exit(FAILED)
-
-
 def _switch(client: Client, as_json: bool, name: str, verb: str, *, tunnel: bool) -> None:
     kind = "tunnels" if tunnel else "deployments"
     answer = client.post(f"/{kind}/{segment(name)}/{verb}")
@@ -249,7 +240,7 @@ SESSIONS: Final[tuple[show.Column, ...]] = (
 )
 
 
-for _function in (*diagnose.COMMANDS, *bulk.COMMANDS):
+for _function in (*versions.COMMANDS, *diagnose.COMMANDS, *bulk.COMMANDS):
     command(_function)
 
 

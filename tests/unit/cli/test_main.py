@@ -23,9 +23,9 @@ SERVER = {
     "reason": "port 22 is in use",
     "seen_at": datetime.now(UTC).isoformat(),
     "sessions": 7,
-    "listeners": [{"name": "l1", "state": "running", "address": "0.0.0.0", "port": 22, "type": "sftp"}],
+    "listeners": [{"id": "i1", "name": "l1", "state": "running", "address": "0.0.0.0", "port": 22, "type": "sftp"}],
     "tunnels": [
-        {"name": "t1", "state": "running", "address": "::", "port": 23,
+        {"id": "i2", "name": "t1", "state": "running", "address": "::", "port": 23,
          "links": [{"client": "c", "state": "up"}, {"client": "c", "state": "up"},
                    {"client": "d", "state": "down"}]}
     ],
@@ -69,6 +69,11 @@ def test_status_of_one(site: StandIn) -> None:
     shown = lines(usp(site, "status", "s1"))
     assert ["l1", "running", "0.0.0.0:22", "sftp", "-", "-"] in shown
     assert ["t1", "running", ":::23", "c", "x2", "-"] in shown
+    site.answers["GET /servers/s1"] = (200, {**SERVER, "run_states": {"i1": "stopped", "i2": "started"}})
+    shown = lines(usp(site, "status", "s1"))
+    assert ["l1", "running", "0.0.0.0:22", "sftp", "-", "to", "be", "stopped"] in shown
+    assert ["t1", "running", ":::23", "c", "x2", "-"] in shown, "it is as it is wanted"
+    site.answers["GET /servers/s1"] = (200, SERVER)
     assert json.loads(usp(site, "status", "s1", "--json").stdout) == SERVER
 
 
@@ -80,29 +85,6 @@ def test_get(site: StandIn) -> None:
     assert json.loads(usp(site, "get", "rules", "--json").stdout) == {"items": [rule]}
     assert "revision: 5" in usp(site, "get", "rules", "r1").stdout
     assert json.loads(usp(site, "get", "rules", "r1", "--json").stdout) == rule
-
-
-@pytest.mark.parametrize(
-    ("state", "wait", "code"),
-    [("pending", [], 0), ("applied", ["--wait"], 0), ("pushing", ["--wait"], 1)],
-)
-def test_push(site: StandIn, state: str, wait: list[str], code: int) -> None:
-    path = "POST /servers/s1/push" + ("?wait=30" if wait else "")
-    site.answers[path] = (202, {"version": 4, "digest": "d", "state": state})
-    result = usp(site, "push", "s1", "--comment", "because", *wait)
-    assert (result.exit_code, result.stdout) == (code, f"s1: version 4 is {state}\n")
-    assert site.asked == [(path, {"comment": "because"})]
-    assert json.loads(usp(site, "push", "s1", "--json", *wait).stdout)["version"] == 4
-
-
-def test_a_refused_push(site: StandIn) -> None:
-    errors = [{"loc": ["listeners", 0], "msg": "port 22 is in use"}]
-    problem = {"code": "push.rejected", "detail": "the server refused it", "errors": errors}
-    site.answers["POST /servers/s1/push?wait=30"] = (409, problem)
-    result = usp(site, "push", "s1", "--wait")
-    assert result.exit_code == 1
-    assert result.stderr == "usp: the server refused it [push.rejected]\n  listeners.0: port 22 is in use\n"
-    assert json.loads(usp(site, "push", "s1", "--wait", "--json").stdout) == problem
 
 
 @pytest.mark.parametrize(("flags", "kind"), [([], "deployments"), (["--tunnel"], "tunnels")])

@@ -83,11 +83,12 @@ class FieldChange(Model):
     field: str = Field(description="Its name", examples=["port"])
     before: Any = Field(description="Its value before; null: there was none", examples=[22])
     after: Any = Field(description="Its value afterwards; null: there is none", examples=[2022])
+    text: str = Field(description="In words", examples=["port: 22 -> 2022"])
     secret: bool = Field(description="Then `before` and `after` tell only whether there is one")
 
     @classmethod
     def of(cls, change: diff.FieldChange) -> FieldChange:
-        return cls(field=change.field, before=change.before, after=change.after, secret=change.secret)
+        return cls(field=change.field, before=change.before, after=change.after, text=str(change), secret=change.secret)
 
 
 class PartDifference(Model):

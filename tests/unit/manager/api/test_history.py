@@ -16,7 +16,9 @@ async def test_history(admin: Api, reader: Api) -> None:
         deleted, updated, created = answer["items"]
         assert answer["next"] is None
         assert (deleted["action"], deleted["author"], deleted["changes"]) == ("delete", "alice", [])
-        assert updated["changes"] == [{"field": "description", "before": "", "after": "words", "secret": False}]
+        (change,) = updated["changes"]
+        assert (change["field"], change["before"], change["after"]) == ("description", "", "words")
+        assert change["text"] == "description: nothing -> words"
         assert (created["secrets"], updated["secrets"]) == ({"private_key": "changed"}, {"private_key": "unchanged"})
         assert created["item_id"] == id
         assert "PRIVATE KEY" not in str(answer)

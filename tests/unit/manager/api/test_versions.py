@@ -144,7 +144,7 @@ async def test_two_versions_are_compared(admin: Api) -> None:
             "kind": "Outbound Node",
             "name": "target",
             "owner": "",
-            "fields": [{"field": "port", "before": 22, "after": 2022, "secret": False}],
+            "fields": [{"field": "port", "before": 22, "after": 2022, "text": "port: 22 -> 2022", "secret": False}],
             "text": "Outbound Node 'target' changed; port: 22 -> 2022",
         }
     ]
