@@ -29,12 +29,13 @@ from usp.manager.catalog import Create
 from usp.manager.store.rows import Role
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "fuzz"
+EXAMPLES = 100 if LONG else 2
 USER = "schemathesis"
 
 CONFIG = SchemathesisConfig.from_dict(
     {
         "generation": {
-            "max-examples": 100 if LONG else 3,
+            "max-examples": EXAMPLES,
             "deterministic": not LONG,
             "no-shrink": not LONG,
             "with-security-parameters": False,
@@ -116,7 +117,7 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, req
 @pytest.mark.skipif(os.environ.get("USP_TEST_LOOP") == "asyncio", reason="the server has its own loop: once is enough")
 @pytest.mark.filterwarnings("default")
 @SCHEMA.parametrize()
-@settings(suppress_health_check=list(HealthCheck), deadline=None)
+@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=EXAMPLES)
 def test_it_does_what_the_document_says(case: Any, manager: tuple[str, requests.Session]) -> None:
     url, session = manager
     wait = (case.query or {}).get("wait")

@@ -49,15 +49,24 @@ class Client:
         """Refused when the item is not at that revision any more."""
         return self.ask("PUT", path, {}, body, headers={"If-Match": f'"{revision}"'})
 
-    def pages(self, path: str) -> Iterator[Any]:
+    def pages(self, path: str, **query: str | int) -> Iterator[Any]:
         """Every entry of a list, however many pages it has."""
-        query: dict[str, str | int] = {"limit": PAGE}
-        while True:
-            answer = self.get(path, **query)
+        for answer in self._pages(path, query):
             yield from answer["items"]
+
+    def whole(self, path: str, **query: str | int) -> dict[str, Any]:
+        """The same as one answer, with what the list says beside its entries."""
+        answers = list(self._pages(path, query))
+        return {**answers[-1], "items": [entry for answer in answers for entry in answer["items"]]}
+
+    def _pages(self, path: str, query: Mapping[str, str | int]) -> Iterator[Any]:
+        after: dict[str, str | int] = {}
+        while True:
+            answer = self.get(path, **{"limit": PAGE, **query, **after})
+            yield answer
             if not answer.get("next"):
                 return
-            query["after"] = answer["next"]
+            after = {"after": answer["next"]}
 
     def ask(
         self,

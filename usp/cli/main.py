@@ -91,7 +91,7 @@ def _fail(error: UspError, *, as_json: bool) -> None:
 def status(client: Client, as_json: bool, server: str | None) -> None:
     """How all servers are, or one with its listeners and tunnels."""
     if server is None:
-        answer = client.get("/servers")
+        answer = client.whole("/servers")
         if as_json:
             show.as_json(answer)
         else:
@@ -219,7 +219,7 @@ def stop(client: Client, as_json: bool, deployment: str, tunnel: bool) -> None:
 @command
 def sessions(client: Client, as_json: bool) -> None:
     """Who is connected, on all servers."""
-    answer = client.get("/sessions")
+    answer = client.whole("/sessions")
     if as_json:
         show.as_json(answer)
         return

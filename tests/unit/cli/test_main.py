@@ -54,7 +54,10 @@ def lines(result: Result) -> list[list[str]]:
 
 
 def test_status(site: StandIn) -> None:
-    site.answers["GET /servers"] = (200, {"items": [SERVER, {"name": "s2", "state": "unknown", "seen_at": None}]})
+    site.answers["GET /servers?limit=500"] = (
+        200,
+        {"items": [SERVER, {"name": "s2", "state": "unknown", "seen_at": None}]},
+    )
     result = usp(site, "status")
     assert result.exit_code == 0
     _, _, first, second = lines(result)
@@ -101,7 +104,7 @@ def test_sessions(site: StandIn) -> None:
         "id": "i", "server": "s1", "listener": "l1", "username": "joe", "peer": "192.0.2.1:5", "since": None,
         "bytes_in": 2048, "bytes_out": 1,
     }  # fmt: skip
-    site.answers["GET /sessions"] = (200, {"items": [session], "unreachable": {"s2": "no answer"}})
+    site.answers["GET /sessions?limit=500"] = (200, {"items": [session], "unreachable": {"s2": "no answer"}})
     result = usp(site, "sessions")
     assert lines(result)[-1] == ["i", "s1", "l1", "joe", "192.0.2.1:5", "never", "2.0", "KiB", "1", "B"]
     assert result.stderr == "usp: s2 is missing here: no answer\n"
@@ -135,7 +138,7 @@ def test_it_starts_at_once() -> None:
 
 
 def test_a_token_comes_from_a_file_or_the_environment_never_as_a_flag(site: StandIn, tmp_path: Path) -> None:
-    site.answers["GET /servers"] = (200, {"items": []})
+    site.answers["GET /servers?limit=500"] = (200, {"items": []})
     file = tmp_path / "token"
     file.write_text(site.env()["USP_TOKEN"] + "\n")
     assert usp(site, "--token-file", str(file), "status", USP_TOKEN="").exit_code == 0

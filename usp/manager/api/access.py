@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from usp.manager.api.auth import Admin, Asking, TheApp, peer
+from usp.manager.api.lists import Paging, cut
 from usp.manager.policy import MAX_PASSWORD
 from usp.manager.store.rows import Role
 from usp.model import Model
@@ -93,6 +94,7 @@ class Logins(Model):
     """Logins, the latest first."""
 
     items: list[Login]
+    next: str | None
 
 
 class Lockout(Model):
@@ -108,6 +110,7 @@ class Lockouts(Model):
     """Failed logins, the latest first."""
 
     items: list[Lockout]
+    next: str | None
 
 
 @router.post("/login", operation_id="login")
@@ -160,9 +163,16 @@ async def change_my_password(app: TheApp, actor: Asking, body: NewPassword) -> N
 
 
 @router.get("/logins", operation_id="list_logins")
-async def list_logins(app: TheApp, actor: Asking) -> Logins:
+async def list_logins(app: TheApp, actor: Asking, query: Paging) -> Logins:
     """One's own, the latest first; all of them as an administrator."""
+    page, following = cut(
+        await app.logins.all(actor),
+        lambda pair: f"{pair[0].created_at.isoformat()} {pair[0].id}",
+        query,
+        latest_first=True,
+    )
     return Logins(
+        next=following,
         items=[
             Login(
                 id=made.id,
@@ -173,8 +183,8 @@ async def list_logins(app: TheApp, actor: Asking) -> Logins:
                 expires_at=made.expires_at,
                 current=made.id == actor.login_id,
             )
-            for made, user in await app.logins.all(actor)
-        ]
+            for made, user in page
+        ],
     )
 
 
@@ -186,10 +196,17 @@ async def end_login(app: TheApp, actor: Asking, id: str) -> Response:
 
 
 @router.get("/lockouts", operation_id="list_lockouts")
-async def list_lockouts(app: TheApp, actor: Admin) -> Lockouts:
+async def list_lockouts(app: TheApp, actor: Admin, query: Paging) -> Lockouts:
     """User names and addresses that failed to log in of late, the latest first."""
     now = app.clock()
+    page, following = cut(
+        await app.logins.lockouts(actor),
+        lambda each: f"{each.failed_at.isoformat()} {each.subject}",
+        query,
+        latest_first=True,
+    )
     return Lockouts(
+        next=following,
         items=[
             Lockout(
                 subject=each.subject,
@@ -197,8 +214,8 @@ async def list_lockouts(app: TheApp, actor: Admin) -> Lockouts:
                 failed_at=each.failed_at,
                 locked_until=each.locked_until if each.locked(now) else None,
             )
-            for each in await app.logins.lockouts(actor)
-        ]
+            for each in page
+        ],
     )
 
 

@@ -185,6 +185,15 @@ ITEMS: Final[Mapping[str, Mapping[str, Any]]] = {
 _KIND_OF: Final = {model.__name__: kind for kind, model in KINDS.items()}
 
 
+def of_parameter(path: str, name: str) -> Word | None:
+    """A key that stands behind a kind, as in /tunnels/{name}, is the name of the kind's example."""
+    before = path.partition(f"/{{{name}}}")[0].rpartition("/")[2]
+    kind = {"servers": "proxy-servers"}.get(before, before)
+    if kind in ITEMS and name in ("name", "key"):
+        return Word(f"The id or the name of the {KINDS[kind].title}", ITEMS[kind]["name"])
+    return WORDS.get(name)
+
+
 def of_schema(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str = "", depth: int = 0) -> Any:
     """Something that fits the schema. `name`: of the field that it is for."""
     if "$ref" in schema:

@@ -1,10 +1,15 @@
-"""Lists of items: which ones, and which page of them."""
+"""Lists: which page of them, and which items.
+
+Pages go by key: `next` is the key of the last entry, and the next page begins after it, whatever came and went
+meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,13 +24,34 @@ MAX_PAGE: Final = 1000
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at the most")]
 
 
-class ItemQuery(BaseModel):
-    """What is wanted of a list of items. Anything else in the query is refused, because it would have no effect."""
+T = TypeVar("T")
+
+
+class PageQuery(BaseModel):
+    """Which page is wanted. Anything else in the query is refused, because it would have no effect."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     limit: int = Field(default=PAGE, ge=1, le=MAX_PAGE, description="How many at the most")
-    after: str = Field(default="", max_length=255, description="`next` of the page before")
+    after: str = Field(default="", max_length=600, description="`next` of the page before")
+
+
+Paging = Annotated[PageQuery, Query()]
+
+
+def cut(
+    entries: Iterable[T], key: Callable[[T], str], query: PageQuery, *, latest_first: bool = False
+) -> tuple[list[T], str | None]:
+    """A page of the entries, in the order of their keys, and `next`."""
+    comes_after = operator.lt if latest_first else operator.gt
+    rest = [entry for entry in entries if not query.after or comes_after(key(entry), query.after)]
+    page = sorted(rest, key=key, reverse=latest_first)[: query.limit]
+    return page, key(page[-1]) if len(rest) > query.limit else None
+
+
+class ItemQuery(PageQuery):
+    """What is wanted of a list of items."""
+
     name: str | None = Field(
         default=None, pattern=r"^[a-zA-Z0-9_*-]{1,255}$", description="Only that one; `*` stands for any characters"
     )

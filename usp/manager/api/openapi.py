@@ -167,7 +167,7 @@ def _complete(path: str, method: str, operation: Operation, schemas: Mapping[str
                 continue
             content["example"] = examples.of_schema(content["schema"], schemas)
     for parameter in operation.get("parameters", ()):
-        word = examples.WORDS.get(parameter["name"])
+        word = examples.of_parameter(path, parameter["name"])
         if word and "description" not in parameter:
             parameter["description"] = word.description
         if word and "example" not in parameter and parameter["in"] == "path":

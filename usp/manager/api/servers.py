@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from usp.manager.api.auth import Asking, TheApp
+from usp.manager.api.lists import Paging, cut
 from usp.manager.store import rows
 from usp.manager.store.rows import RunState
 from usp.model import Model
@@ -67,13 +68,15 @@ class Servers(Model):
     """Proxy Servers, by name."""
 
     items: list[Server]
+    next: str | None
 
 
 @router.get("", operation_id="list_servers")
-async def list_servers(app: TheApp, actor: Asking) -> Servers:
+async def list_servers(app: TheApp, actor: Asking, query: Paging) -> Servers:
     """Every Proxy Server that is configured, by name, as it was last seen."""
     now, run_states = app.clock(), await app.store.servers.run_states()
-    return Servers(items=[Server.of(server, now, run_states) for server in await app.servers()])
+    page, following = cut(await app.servers(), lambda server: server.name, query)
+    return Servers(items=[Server.of(server, now, run_states) for server in page], next=following)
 
 
 @router.get("/{name}", operation_id="get_server")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from usp.manager.api.auth import Admin, Asking, TheApp
+from usp.manager.api.lists import Paging, cut
 from usp.model import Model
 from usp.status import SessionStatus
 
@@ -21,15 +22,17 @@ class Sessions(Model):
     """`unreachable`: servers that could not be asked -> why."""
 
     items: list[Session]
+    next: str | None
     unreachable: dict[str, str]
 
 
 @router.get("", operation_id="list_sessions")
-async def list_sessions(app: TheApp, actor: Asking) -> Sessions:
-    """Who is connected now: all servers are asked."""
+async def list_sessions(app: TheApp, actor: Asking, query: Paging) -> Sessions:
+    """Who is connected now, the longest first: all servers are asked."""
     live, unreachable = await app.sessions()
-    items = [Session(server=one.server, **one.session.model_dump()) for one in live]
-    return Sessions(items=items, unreachable=unreachable)
+    page, following = cut(live, lambda one: f"{one.session.since:017.6f} {one.session.id}", query)
+    items = [Session(server=one.server, **one.session.model_dump()) for one in page]
+    return Sessions(items=items, next=following, unreachable=unreachable)
 
 
 @router.delete("/{id}", operation_id="kill_session", status_code=204)

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from usp.errors import Problem, UspError
 from usp.manager.api.access import Body, Email, FullName, given
 from usp.manager.api.auth import Admin, Asking, TheApp
+from usp.manager.api.lists import Paging, cut
 from usp.manager.store import rows
 from usp.manager.store.rows import Role
 from usp.model import Model, Username
@@ -84,6 +85,7 @@ class Users(Model):
     """Administrators, by name."""
 
     items: list[User]
+    next: str | None
 
 
 class NewToken(Body):
@@ -127,12 +129,14 @@ class Tokens(Model):
     """API tokens, by name."""
 
     items: list[Token]
+    next: str | None
 
 
 @router.get("/users", tags=["users"], operation_id="list_users")
-async def list_users(app: TheApp, actor: Admin) -> Users:
+async def list_users(app: TheApp, actor: Admin, query: Paging) -> Users:
     """Administrators, by name."""
-    return Users(items=[User.of(user) for user in await app.store.users.all()])
+    page, following = cut(await app.store.users.all(), lambda user: user.name, query)
+    return Users(items=[User.of(user) for user in page], next=following)
 
 
 @router.post("/users", tags=["users"], operation_id="create_user", status_code=201)
@@ -172,11 +176,11 @@ async def delete_user(app: TheApp, actor: Admin, name: str) -> Response:
 
 
 @router.get("/tokens", tags=["tokens"], operation_id="list_tokens")
-async def list_tokens(app: TheApp, actor: Asking) -> Tokens:
-    """One's own; all of them as an administrator."""
+async def list_tokens(app: TheApp, actor: Asking, query: Paging) -> Tokens:
+    """One's own, by name; all of them as an administrator."""
     names = {user.id: user.name for user in await app.store.users.all()}
-    tokens = await app.administrators.tokens(actor)
-    return Tokens(items=[Token.of(token, names.get(token.user_id, "")) for token in tokens])
+    page, following = cut(await app.administrators.tokens(actor), lambda token: f"{token.name} {token.id}", query)
+    return Tokens(items=[Token.of(token, names.get(token.user_id, "")) for token in page], next=following)
 
 
 @router.post("/tokens", tags=["tokens"], operation_id="create_token", status_code=201)

@@ -99,7 +99,7 @@ async def test_logins_are_seen_and_ended(admin: Api, reader: Api, nobody: Api) -
     (own,) = (await carol("GET", "/logins")).json()["items"]
     assert (own["username"], own["peer"], own["current"]) == ("carol", "192.0.2.7", True)
     assert token not in (await admin("GET", "/logins")).text
-    assert (await reader("GET", "/logins")).json() == {"items": []}
+    assert (await reader("GET", "/logins")).json() == {"items": [], "next": None}
     refused(await reader("DELETE", f"/logins/{own['id']}"), 404, "login.not_found")
     assert (await admin("DELETE", f"/logins/{own['id']}")).status_code == 204
     refused(await carol("GET", "/me"), 401, "auth.invalid")

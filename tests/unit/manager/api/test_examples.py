@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from usp.manager.api.examples import MOMENT, WORDS, of_schema
+from usp.manager.api.examples import MOMENT, WORDS, of_parameter, of_schema
 
 SCHEMAS: dict[str, Any] = {
     "Colour": {"enum": ["red", "running"]},
@@ -45,3 +45,16 @@ def test_examples(schema: dict[str, Any], name: str, example: Any) -> None:
 
 def test_an_end_to_what_contains_itself() -> None:
     assert of_schema({"$ref": "#/s/Chain"}, SCHEMAS) == {"more": [{"more": [{"more": []}]}]}
+
+
+def test_keys_in_paths_are_names_of_the_examples() -> None:
+    found = [
+        of_parameter(path, name)
+        for path, name in (
+            ("/api/v1/items/tunnels/{key}", "key"),
+            ("/api/v1/servers/{name}/push", "name"),
+            ("/api/v1/users/{name}", "name"),
+            ("/api/v1/items/rules", "unheard_of"),
+        )
+    ]
+    assert [word and word.example for word in found] == ["lan", "usp-server", WORDS["name"].example, None]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.manager.api.calls import Api, refused
+from usp.manager.api.lists import PageQuery, cut
 
 NODES = "/items/inbound-nodes"
 
@@ -62,10 +65,48 @@ async def test_filters_by_id(admin: Api) -> None:
         ({"refers_to": "lost"}, "refers_to"),
         ({"refers_to": "/"}, "refers_to"),
         ({"refers": "x"}, "refers"),
-        ({"after": "x" * 300}, "after"),
+        ({"after": "x" * 601}, "after"),
         ({"limit": "1001"}, "limit"),
     ],
 )
 async def test_garbage(admin: Api, query: dict[str, Any], field: str) -> None:
     problems = refused(await admin("GET", NODES, params=query), 422, "request.invalid")
     assert [loc for loc, _ in problems] == [("query", field)]
+
+
+@given(st.sets(st.text("abc", min_size=1)), st.integers(1, 5), st.booleans())
+def test_pages_make_up_the_whole(entries: set[str], limit: int, latest_first: bool) -> None:
+    found: list[str] = []
+    query = PageQuery(limit=limit)
+    while True:
+        page, following = cut(entries, str, query, latest_first=latest_first)
+        assert len(page) <= limit
+        found += page
+        if following is None:
+            break
+        assert len(page) == limit
+        query = PageQuery(limit=limit, after=following)
+    assert found == sorted(entries, reverse=latest_first)
+
+
+@pytest.mark.parametrize("path", ["/users", "/tokens", "/logins", "/lockouts", "/servers", "/sessions"])
+async def test_every_list_has_pages(admin: Api, path: str) -> None:
+    whole = (await admin("GET", path)).json()
+    assert whole["next"] is None
+    assert isinstance(whole["items"], list)
+    for query in ({"limit": "0"}, {"limit": "1001"}, {"page": "2"}, {"after": "x" * 601}):
+        refused(await admin("GET", path, params=query), 422, "request.invalid")
+
+
+async def test_users_and_tokens_by_the_page(admin: Api) -> None:
+    for name in ("d", "b", "c"):
+        assert (await admin("POST", "/users", {"username": name})).status_code == 201
+        assert (await admin("POST", "/tokens", {"username": name, "name": "same"})).status_code == 201
+    for path, field, names in (("/users", "username", ["alice", "b", "c", "d"]), ("/tokens", "username", None)):
+        found, after = [], ""
+        while True:
+            page = (await admin("GET", path, params={"limit": 3, "after": after})).json()
+            found += [entry[field] for entry in page["items"]]
+            if not (after := page["next"]):
+                break
+        assert found == names if names else sorted(found) == ["alice", "b", "c", "d"]

@@ -11,7 +11,7 @@ PUSH = f"/servers/{SERVER_NAME}/push"
 
 
 async def test_a_server_nobody_has_seen(admin: Api) -> None:
-    assert (await admin("GET", "/servers")).json() == {"items": []}
+    assert (await admin("GET", "/servers")).json() == {"items": [], "next": None}
     await admin.configure()
     (server,) = (await admin("GET", "/servers")).json()["items"]
     assert (server["name"], server["state"], server["version"], server["desired"]) == (SERVER_NAME, "unknown", 0, 0)

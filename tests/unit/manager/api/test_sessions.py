@@ -12,7 +12,7 @@ LIVE = LiveSession(SERVER_NAME, SessionStatus(id="x", listener="l", node="n", pe
 
 
 async def test_servers_that_do_not_answer_are_named(admin: Api) -> None:
-    assert (await admin("GET", "/sessions")).json() == {"items": [], "unreachable": {}}
+    assert (await admin("GET", "/sessions")).json() == {"items": [], "next": None, "unreachable": {}}
     await admin.configure()
     found = (await admin("GET", "/sessions")).json()
     assert found["items"] == []
