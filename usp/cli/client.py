@@ -10,6 +10,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,12 +20,13 @@ from usp.errors import CODES, Problem, UspError
 
 BASE: Final = "/api/v1"
 PAGE: Final = 500
+STREAM_TIMEOUT: Final = 60.0  # a stream without events says every 15 seconds that it lives
 NOT_JSON: Final = object()
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Client:
-    """One manager and who we are there. Every call is one request."""
+    """One manager and who we are there ("": nobody yet). Every call is one request."""
 
     def __init__(self, url: str, token: str, ca: str | None = None, timeout: float = 30.0) -> None:
         parts = urlsplit(url)
@@ -78,19 +80,38 @@ class Client:
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Any:
         """The answer's JSON, None for an empty one; UspError for everything from 400 on."""
-        target = self._prefix + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **headers}
         content = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers = {"Content-Type": "application/json", **headers}
             content = json.dumps(body)
-        connection = http.client.HTTPSConnection(
-            self._host, self._port, context=self._context, timeout=self._timeout + patience
-        )
-        try:
-            connection.request(method, target, content, headers)
-            response = connection.getresponse()
+        with self._asked(method, path, query, content, headers, self._timeout + patience) as response:
             return _answer(response.status, response.read())
+
+    def stream(self, path: str, **query: str | int) -> Iterator[str]:
+        """The data of server-sent events, until the manager ends them."""
+        with self._asked("GET", path, query, None, {"Accept": "text/event-stream"}, STREAM_TIMEOUT) as response:
+            if response.status != http.client.OK:
+                _answer(response.status, response.read())
+            for line in response:
+                if line.startswith(b"data: "):
+                    yield line.removeprefix(b"data: ").decode().rstrip("\n")
+
+    @contextmanager
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        content: str | None,
+        headers: Mapping[str, str],
+        timeout: float,
+    ) -> Iterator[http.client.HTTPResponse]:
+        target = self._prefix + path + (f"?{urlencode(query)}" if query else "")
+        who = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        connection = http.client.HTTPSConnection(self._host, self._port, context=self._context, timeout=timeout)
+        try:
+            connection.request(method, target, content, {"Accept": "application/json", **who, **headers})
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             message = f"{self._host}:{self._port} does not answer: {_why(error)}"
             raise UspError("manager.unreachable", message) from None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +17,14 @@ from typing import Any, Final
 import click
 
 from usp import __version__
-from usp.cli import bulk, diagnose, show, versions
+from usp.cli import access, bulk, diagnose, show, stored, versions
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
 FAILED: Final = 1
 USAGE: Final = 2
+ADDRESS: Final = "usp.address"
+"""Where in the context the flags --url and --ca are."""
 
 Row = Mapping[str, Any]
 Make = Callable[[], Client]
@@ -39,14 +42,38 @@ def main(context: click.Context, url: str | None, token_file: str | None, ca: st
     """Administer USP over the REST API of one of its managers."""
 
     def client() -> Client:
-        if not url:
-            raise click.UsageError("which manager? Give --url or set USP_URL.")
-        token = _token(token_file) if token_file else os.environ.get("USP_TOKEN")
+        login = stored.read()
+        address = url or (login.url if login else None)
+        if not address:
+            raise click.UsageError("which manager? Give --url, set USP_URL, or `usp login`.")
+        same = login if login and login.url == address else None  # a token goes to its own manager only
+        token = _token(token_file) if token_file else os.environ.get("USP_TOKEN") or (same.token if same else None)
         if not token:
-            raise click.UsageError("who are you? Set USP_TOKEN (`usp-manager token add NAME` makes one).")
-        return Client(url, token, ca)
+            raise click.UsageError("who are you? `usp login`, or set USP_TOKEN (`usp tokens create NAME` makes one).")
+        return Client(address, token, ca or (same.ca if same else None))
 
     context.obj = client
+    context.meta[ADDRESS] = (url, ca)
+
+
+@main.command(help=access.login.__doc__)
+@click.argument("username", required=False)
+@click.pass_context
+def login(context: click.Context, username: str | None) -> None:
+    url, ca = context.meta[ADDRESS]
+    with _failures():
+        known = stored.read()
+        if not url and known:
+            url, ca = known.url, ca or known.ca
+        if not url:
+            raise click.UsageError("which manager? Give --url or set USP_URL.")
+        access.login(url, str(Path(ca).absolute()) if ca else None, username)
+
+
+@main.command(help=access.logout.__doc__)
+def logout() -> None:
+    with _failures():
+        access.logout()
 
 
 def _token(path: str) -> str:
@@ -58,19 +85,25 @@ def _token(path: str) -> str:
         raise click.UsageError(f"the token file '{path}' holds no token") from None
 
 
-def command(function: Callable[..., None]) -> click.Command:
+def command(function: Callable[..., None], group: click.Group = main, name: str | None = None) -> click.Command:
     """A subcommand: its first arguments are the client and whether JSON is wanted; its failures are lines on stderr."""
 
     @click.pass_obj
     def run(make: Make, /, as_json: bool, **kwargs: Any) -> None:
-        try:
+        with _failures(as_json):
             function(make(), as_json, **kwargs)
-        except UspError as error:
-            _fail(error, as_json=as_json)
 
     option = click.option("--json", "as_json", is_flag=True, help="For machines.")
-    made: click.Command = main.command(option(update_wrapper(run, function)))
+    made: click.Command = group.command(name)(option(update_wrapper(run, function)))
     return made
+
+
+@contextmanager
+def _failures(as_json: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except UspError as error:
+        _fail(error, as_json=as_json)
 
 
 def _fail(error: UspError, *, as_json: bool) -> None:
@@ -240,8 +273,12 @@ SESSIONS: Final[tuple[show.Column, ...]] = (
 )
 
 
-for _function in (*versions.COMMANDS, *diagnose.COMMANDS, *bulk.COMMANDS):
+for _function in (*versions.COMMANDS, *diagnose.COMMANDS, *bulk.COMMANDS, *access.COMMANDS):
     command(_function)
+for _group, (_about, _functions) in access.GROUPS.items():
+    _made = main.group(_group, help=_about)(lambda: None)
+    for _name, _function in _functions.items():
+        command(_function, _made, _name)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,15 @@ def table(columns: Sequence[Column], rows: Iterable[Row], *, title: str = "", em
     console.print(drawn)
 
 
+def line(columns: Sequence[Column], row: Row) -> str:
+    """One row of a table that has no end."""
+    return "  ".join(text(value(row)) for _, value in columns)
+
+
+def parsed(answer: str) -> Any:
+    return json.loads(answer)
+
+
 def fields(row: Row, indent: str = "") -> None:
     """One thing, a line for each field."""
     for name, value in row.items():

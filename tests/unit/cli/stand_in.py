@@ -20,6 +20,7 @@ CA = pki.new_ca("ca", now=NOW)
 OTHER_CA = pki.new_ca("other", now=NOW)
 MANAGER = pki.issue(CA, now=NOW, ips=["127.0.0.1"])
 TOKEN = "usp_token"
+OPEN = ("/login", "/stream-of-others")
 
 
 @dataclass
@@ -31,6 +32,7 @@ class StandIn:
     other_ca: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
+    bearers: list[str | None] = field(default_factory=list)
 
     def env(self, **changes: str) -> dict[str, str]:
         return {"USP_URL": self.url, "USP_CA": self.ca, "USP_TOKEN": TOKEN, **changes}
@@ -45,7 +47,8 @@ def stand_in(folder: Path) -> Iterator[StandIn]:
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            assert self.headers["Authorization"] == f"Bearer {TOKEN}"
+            found.bearers.append(self.headers["Authorization"])
+            assert found.bearers[-1] == f"Bearer {TOKEN}" or self.path.endswith(OPEN)
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked = f"{self.command} {self.path.removeprefix('/api/v1')}"
             found.asked.append((asked, json.loads(body) if body else None))
@@ -56,7 +59,7 @@ def stand_in(folder: Path) -> Iterator[StandIn]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  (http.server's names)
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _answer  # noqa: N815  (http.server's names)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
