@@ -22,7 +22,13 @@ Row = Mapping[str, Any]
 
 
 @click.option(
-    "-f", "--file", "files", multiple=True, required=True, metavar="FILE", help="HCL, YAML, JSON; '-': stdin."
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="HCL, YAML or JSON; a directory of them; '-': stdin.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option("--prune", is_flag=True, help="Delete every item that is not in the files.")
@@ -33,7 +39,7 @@ def apply(
     """Create, change and with --prune delete items until they are as in the files: all of it, or nothing."""
     from usp.cli import sets
 
-    found = sets.collect([sets.read(path, sys.stdin.read) for path in files])
+    found = sets.collect([sets.read(file, sys.stdin.read) for path in files for file in sets.files(path)])
     body: dict[str, Any] = {"items": found.items}
     if passphrase_file:
         body["passphrase"] = passphrase(passphrase_file)

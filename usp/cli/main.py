@@ -191,12 +191,17 @@ TUNNELS: Final[tuple[show.Column, ...]] = (
 @command
 @click.argument("kind")
 @click.argument("name", required=False)
-def get(client: Client, as_json: bool, kind: str, name: str | None) -> None:
+@click.option("--public", is_flag=True, help="Only the certificate, or the public key as one line, for a file.")
+def get(client: Client, as_json: bool, kind: str, name: str | None, public: bool) -> None:
     """Items of a KIND (such as listeners), or one by NAME or id. Secrets are never shown."""
     path = f"/items/{segment(kind)}"
+    if public and name is None:
+        raise click.UsageError("--public goes with a NAME.")
     if name is not None:
         item = client.get(f"{path}/{segment(name)}")
-        if as_json:
+        if public:
+            click.echo(_public(kind, item))
+        elif as_json:
             show.as_json(item)
         else:
             show.fields(item)
@@ -206,6 +211,14 @@ def get(client: Client, as_json: bool, kind: str, name: str | None) -> None:
         show.as_json({"items": items})
     else:
         show.table(ITEMS, items, empty=f"there are no {kind} yet")
+
+
+def _public(kind: str, item: Row) -> str:
+    """What others are given of a key or certificate, as `/public` answers it."""
+    found = item.get("certificate") or item.get("public_key") or item.get("facts", {}).get("public_key")
+    if not found:
+        raise click.UsageError(f"{kind} have no public part: there are keys and certificates that do.")
+    return str(found).strip()
 
 
 ITEMS: Final[tuple[show.Column, ...]] = (

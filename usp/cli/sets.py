@@ -90,6 +90,17 @@ class Set:
         return problem
 
 
+def files(path: str) -> list[str]:
+    """The path itself; of a directory, the files in it whose suffix says that they are sets, by name."""
+    folder = Path(path)
+    if path == "-" or not folder.is_dir():
+        return [path]
+    found = sorted(str(file) for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    if not found:
+        raise UspError("settings.unreadable", f"there is no {', '.join(SUFFIXES)} in {path}")
+    return found
+
+
 def read(path: str, stdin: Callable[[], str]) -> Text:
     """The text of a file, or of the standard input for `-`."""
     if path == "-":

@@ -26,7 +26,8 @@ from pydantic import Field, IPvAnyAddress, ValidationError
 from usp import pki, tls
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog, Change, Create, Delete, Loc, Update
-from usp.manager.kinds import GENERATE, MADE, item_of
+from usp.manager.kinds import GENERATE, MADE, item_of, model_of, secrets
+from usp.manager.sealing import is_sealed
 from usp.model import Account, CaCertificate, Model, PrivateKey, is_password_hash
 from usp.passwords import MAX_LENGTH, Passwords
 from usp.secret import REDACTED, Secret
@@ -97,6 +98,9 @@ class Entry:
     async def _fields(
         self, catalog: Catalog, change: Create | Update, fields: Fields, authorities: Authorities
     ) -> Fields:
+        for name in secrets(model_of(change.kind)):
+            if is_sealed(fields.get(name)):
+                raise _invalid((name,), "is sealed: POST /apply opens it, with its passphrase")
         if PASSPHRASE in fields and change.kind in MADE:
             fields = await asyncio.to_thread(decrypted, change.kind, fields)
         if GENERATE in fields and change.kind in MADE:

@@ -90,6 +90,22 @@ def test_get(site: StandIn) -> None:
     assert json.loads(usp(site, "get", "rules", "r1", "--json").stdout) == rule
 
 
+@pytest.mark.parametrize(
+    ("item", "public"),
+    [
+        ({"certificate": "BEGIN\nEND\n", "facts": {}}, "BEGIN\nEND\n"),
+        ({"public_key": "ssh-ed25519 A c\n", "facts": {}}, "ssh-ed25519 A c\n"),
+        ({"private_key": None, "facts": {"public_key": "ssh-ed25519 B"}}, "ssh-ed25519 B\n"),
+        ({"facts": {}}, None),
+    ],
+)
+def test_get_the_public_part(site: StandIn, item: dict[str, object], public: str | None) -> None:
+    site.answers["GET /items/things/x"] = (200, item)
+    result = usp(site, "get", "things", "x", "--public")
+    assert (result.exit_code, result.stdout or None) == (0 if public else 2, public)
+    assert usp(site, "get", "things", "--public").exit_code == 2
+
+
 @pytest.mark.parametrize(("flags", "kind"), [([], "deployments"), (["--tunnel"], "tunnels")])
 def test_start_and_stop(site: StandIn, flags: list[str], kind: str) -> None:
     for verb in ("start", "stop"):

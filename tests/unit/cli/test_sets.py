@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usp.cli.sets import MAX_BYTES, Text, collect, format_of, read, singular, written
+from usp.cli.sets import MAX_BYTES, Text, collect, files, format_of, read, singular, written
 from usp.errors import Problem, UspError
 from usp.model import KINDS
 
@@ -98,6 +98,16 @@ def test_several_files_are_one_set(tmp_path: Path) -> None:
     assert found.items == {**ITEMS, "rules": [{"name": "r"}]}
     problem = found.located(Problem(("items", "rules", 0, "inbound_method"), "is required"))
     assert str(problem) == f"{tmp_path / 'b.yml'}:1:9: rules.r.inbound_method: is required"
+
+
+def test_a_directory_is_its_files(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.hcl", "README.md", "c.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "d.json").mkdir()
+    assert files(str(tmp_path)) == [str(tmp_path / name) for name in ("a.hcl", "b.yaml", "c.json")]
+    assert [files(path) for path in ("-", "nowhere.hcl")] == [["-"], ["nowhere.hcl"]]
+    with pytest.raises(UspError, match="there is no"):
+        files(str(tmp_path / "d.json"))
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -206,6 +206,11 @@ async def test_passphrases_that_do_not_fit(entry: Entry, kind: str, given: dict[
     assert (problem.loc, msg in problem.msg) == (("passphrase",), True)
 
 
+async def test_what_is_sealed_is_not_taken_for_the_secret(entry: Entry) -> None:
+    (problem,) = await refused(entry, Create("rules", {"name": "r", "password": "usp-sealed-1:x:y"}))
+    assert (problem.loc, problem.msg.startswith("is sealed")) == (("password",), True)
+
+
 # Passwords
 
 
