@@ -22,12 +22,28 @@ web {
 
 # Limits of partner sessions. Times are in seconds.
 server {
-  # login_timeout   = 30.0
-  # idle_timeout    = 900.0
-  # connect_timeout = 10.0 # to a target
-  # drain_timeout   = 30.0 # for sessions to end at shutdown
-  # max_sessions    = 5000
-  # fast_path       = true # false = relay with stock asyncssh (slower)
+  # login_timeout    = 30.0
+  # idle_timeout     = 900.0
+  # max_session_time = 0.0 # however busy; 0 = any
+  # connect_timeout  = 10.0 # to a target
+  # drain_timeout    = 30.0 # for sessions to end at shutdown
+  # max_sessions     = 5000
+  # fast_path        = true # false = relay with stock asyncssh (slower)
+}
+
+# What strangers may ask of this server, and what failures cost them (docs/defence.md). A source is an IPv4 address or an
+# IPv6 /64; 0 = no limit. Behind a load balancer without PROXY protocol everybody has its address: exempt it.
+limits {
+  # connections_per_source     = 100
+  # connections_per_listener   = 0
+  # unauthenticated            = 200   # connections at once that are not logged in
+  # unauthenticated_per_source = 50
+  # sessions_per_account       = 0
+  # failures                   = 5     # failed logins before a penalty
+  # first_penalty              = 10.0  # seconds; every further failure doubles it
+  # longest_penalty            = 900.0
+  # forgive                    = 60.0  # seconds until one failure is forgotten
+  # exempt                     = []    # such as ["192.0.2.7/32"]
 }
 
 # When tunnel links and SSH connections are held for dead: interval seconds of silence, count times.

@@ -20,6 +20,7 @@ from pydantic import Field
 from usp import configfile
 from usp.configfile import File, file_problems, read_file, redacted
 from usp.errors import Problem, UspError
+from usp.limits import Limits
 from usp.model import BindAddress, Host, Model, Name, Port
 from usp.secret import Secret
 
@@ -86,6 +87,9 @@ class ServerWeb(Model):
 class ServerLimits(Model):
     login_timeout: Seconds = Field(default=30.0, description="seconds for a partner to log in")
     idle_timeout: Seconds = Field(default=900.0, description="seconds without traffic before a session is ended")
+    max_session_time: float = Field(
+        default=0.0, ge=0, le=31_536_000, allow_inf_nan=False, description="seconds that a session may last; 0 = any"
+    )
     connect_timeout: Seconds = Field(default=10.0, description="seconds to connect to a target")
     drain_timeout: Seconds = Field(default=30.0, description="seconds for sessions to end at shutdown")
     max_sessions: int = Field(default=5000, ge=1, le=1_000_000, description="partner sessions at once")
@@ -99,6 +103,7 @@ class ServerSettings(Model):
     workers: int = Field(default=0, ge=0, le=512, description="worker processes; 0 = one per CPU")
     web: ServerWeb = Field(description="web { tls { cert, key, ca } }")
     server: ServerLimits = ServerLimits()
+    limits: Limits = Limits()
     keepalive: KeepaliveSettings = KeepaliveSettings()
     log: LogSettings = LogSettings()
     audit: AuditSettings = AuditSettings()

@@ -181,6 +181,18 @@ class SessionStatus(Model):
     bytes_out: int = 0  # to the partner
 
 
+class PenaltyStatus(Model):
+    """Who failed too often on a server. `key` releases it; `kind`: source or username; `until`: Unix time."""
+
+    key: str
+    kind: str
+    name: str
+    reason: str
+    failures: int
+    seconds: float  # that are left
+    until: float
+
+
 class Report(Model):
     """`GET /v1/status` of a server. `boot` changes with every start of the supervisor; `version` 0: no snapshot yet."""
 

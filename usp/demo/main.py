@@ -280,6 +280,12 @@ audit {{
   path = "{_audit(layout, name)}"
 }}
 
+# All partners come from 127.0.0.1 here, also those who mistype. Limits show from another address: sftp -o
+# BindAddress=127.0.0.2
+limits {{
+  exempt = ["{LOOPBACK}/32"]
+}}
+
 metrics {{
   port = {ports.server_metrics}
 }}

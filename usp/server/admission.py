@@ -36,6 +36,9 @@ class Host(Protocol):
     @property
     def ending(self) -> bool: ...
 
+    @property
+    def barred(self) -> bool: ...
+
     async def dial(self, login: connect.Login) -> None: ...
 
     def admitted(self) -> None: ...
@@ -100,7 +103,8 @@ class Admission:
         before = self._login
         facts = {"method": str(method), **facts}
         try:
-            denied_by = await self._denied_by(method) if plausible else Judge.ACCOUNTS
+            judged = plausible and not self._host.barred
+            denied_by = await self._denied_by(method) if judged else Judge.ACCOUNTS
             if denied_by is None and before.after(method).complete:
                 await self._deliver()
         except asyncio.CancelledError:

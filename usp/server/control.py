@@ -108,6 +108,8 @@ def application(supervisor: Supervisor) -> web.Application:
             web.put("/v1/snapshot", _put_snapshot),
             web.get("/v1/sessions", _sessions),
             web.delete("/v1/sessions/{id}", _kill_session),
+            web.get("/v1/ledger", _ledger),
+            web.delete("/v1/ledger/{key:.+}", _release),
             web.post("/v1/{kind:listeners|tunnels}/{id}/start", _start),
             web.post("/v1/{kind:listeners|tunnels}/{id}/stop", _stop),
             web.post("/v1/probe", _probe),
@@ -164,6 +166,16 @@ async def _sessions(request: web.Request) -> web.Response:
 async def _kill_session(request: web.Request) -> web.Response:
     if not request.app[SUPERVISOR].kill_session(request.match_info["id"]):
         raise UspError("session.unknown")
+    return web.Response(status=204)
+
+
+async def _ledger(request: web.Request) -> web.Response:
+    found = request.app[SUPERVISOR].reception.penalties()
+    return web.json_response({"penalties": [penalty.model_dump(mode="json") for penalty in found]})
+
+
+async def _release(request: web.Request) -> web.Response:
+    request.app[SUPERVISOR].reception.release(request.match_info["key"])
     return web.Response(status=204)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from usp import ipfilter
 from usp.model import FilterAction
@@ -15,6 +16,23 @@ from usp.snapshot import DirectSpec, ListenerSpec, NodeSpec, PathSpec
 from usp.status import LinkState
 
 Gate = Callable[[str], NodeSpec | DirectSpec | None]
+
+
+class Refusal(StrEnum):
+    """Why a connection is closed at accept: the word in the log and in usp_refused_total."""
+
+    FILTER = "ip_filter"  # no Inbound Node is for this address
+    LIMIT = "limit"  # max_sessions
+    TUNNEL_DOWN = "tunnel.down"  # no worker has a link for the listener's path
+    NO_WORKER = "no_worker"
+    BUSY = "busy"  # the workers do not keep up with what they are given
+    PENALTY = "penalty"  # too many failures from there
+    PER_SOURCE = "connections_per_source"
+    LISTENER_FULL = "connections_per_listener"
+    UNAUTHENTICATED = "unauthenticated"
+    UNAUTHENTICATED_PER_SOURCE = "unauthenticated_per_source"
+    PROXY_UNTRUSTED = "proxy.untrusted"  # not one of the load balancers that may tell whom they speak for
+    PROXY_HEADER = "proxy.header"  # no PROXY header in time, or none that can be read
 
 
 @dataclass(frozen=True, slots=True)

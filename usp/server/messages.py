@@ -58,6 +58,8 @@ class Partner(Model):
     node: str
     peer_host: str
     peer_port: int
+    exempt: bool = Field(default=False, description="No penalty of a user name counts for it")
+    known: tuple[str, ...] = Field(default=(), description="User names whose penalties do not count for it")
 
 
 class TunnelSocket(Model):
@@ -82,6 +84,15 @@ class Kill(Model):
 
     op: Literal["kill"] = "kill"
     session: str
+    outcome: Outcome = Outcome.KILLED
+
+
+class Bar(Model):
+    """Deny logins of this user name for `seconds`; 0 = not any more."""
+
+    op: Literal["bar"] = "bar"
+    username: str
+    seconds: float
 
 
 class Drain(Model):
@@ -107,7 +118,7 @@ class Probe(Model):
 
 
 ToWorker = Annotated[
-    Start | Prepare | Commit | Abort | Partner | TunnelSocket | CloseLinks | Kill | Drain | Poll | Probe,
+    Start | Prepare | Commit | Abort | Partner | TunnelSocket | CloseLinks | Kill | Bar | Drain | Poll | Probe,
     Field(discriminator="op"),
 ]
 
@@ -135,6 +146,22 @@ class SessionEnded(Model):
     op: Literal["session_ended"] = "session_ended"
     session: str
     outcome: Outcome
+
+
+class LoginFailed(Model):
+    """A partner's login was denied, by us or by the target."""
+
+    op: Literal["login_failed"] = "login_failed"
+    session: str
+    username: str
+
+
+class Authenticated(Model):
+    """A partner is logged in."""
+
+    op: Literal["authenticated"] = "authenticated"
+    session: str
+    username: str
 
 
 class LinkChanged(Model):
@@ -181,6 +208,6 @@ class Probed(Model):
 
 
 FromWorker = Annotated[
-    Ready | Prepared | SessionEnded | LinkChanged | Event | Metrics | Sessions | Probed,
+    Ready | Prepared | SessionEnded | LoginFailed | Authenticated | LinkChanged | Event | Metrics | Sessions | Probed,
     Field(discriminator="op"),
 ]

@@ -1,17 +1,17 @@
 """Connections refused at accept: counted all, told without flooding the log.
 
 Per reason and port, one line at once and then at most one a second that says how many more. What strangers cause (IP
-Filter) is told at debug level only; what an operator must mend is a warning.
+Filter, penalties, which the ledger tells) is told at debug level only; what an operator must mend is a warning.
 """
 
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
 from typing import Final
 
 from usp import metrics
 from usp.log import get_logger
+from usp.server.dispatch import Refusal
 from usp.settings import LogLevel
 
 log = get_logger(__name__)
@@ -19,12 +19,7 @@ log = get_logger(__name__)
 INTERVAL: Final = 1.0
 
 
-class Refusal(StrEnum):
-    FILTER = "ip_filter"  # no Inbound Node is for this address
-    LIMIT = "limit"  # max_sessions
-    TUNNEL_DOWN = "tunnel.down"  # no worker has a link for the listener's path
-    NO_WORKER = "no_worker"
-    BUSY = "busy"  # the workers do not keep up with what they are given
+STRANGERS: Final = frozenset({Refusal.FILTER, Refusal.PENALTY})
 
 
 class Refusals:
@@ -32,16 +27,17 @@ class Refusals:
         self._more: dict[tuple[Refusal, str], int] = {}
         self._timers: dict[tuple[Refusal, str], asyncio.TimerHandle] = {}
 
-    def tell(self, refusal: Refusal, name: str, peer: str) -> None:
-        """A connection from `peer` to the listener or tunnel `name` was refused."""
+    def tell(self, refusal: Refusal, name: str, peer: str, why: str = "") -> None:
+        """A connection from `peer` to the listener or tunnel `name` was refused; `why` says more in plain words."""
         metrics.REFUSED_TOTAL.labels(refusal).inc()
-        if refusal is Refusal.FILTER:
+        if refusal in STRANGERS:
             if log.is_on(LogLevel.DEBUG):
                 log.debug("connection.refused", code=refusal, listener=name, peer=peer)
         elif (refusal, name) in self._timers:
             self._more[refusal, name] = self._more.get((refusal, name), 0) + 1
         else:
-            log.warn("connection.refused", code=refusal, listener=name, peer=peer)
+            more = {"reason": why} if why else {}
+            log.warn("connection.refused", code=refusal, listener=name, peer=peer, **more)
             self._later(refusal, name)
 
     def close(self) -> None:

@@ -67,6 +67,7 @@ class Limits:
     login: float
     connect: float
     idle: float
+    session: float = 0.0  # 0: any
 
 
 class Session:
@@ -78,8 +79,11 @@ class Session:
         link: Callable[[], Link | None],
         tell: Callable[[dict[str, JsonValue]], None],
         passwords: Passwords,
+        decided: Callable[[str, str], None] = lambda outcome, username: None,
+        barred: Callable[[str], bool] = lambda username: False,
     ) -> None:
-        """`link` finds the link to dial through; `tell` takes the facts for the audit log."""
+        """`link` finds the link to dial through; `tell` takes the facts for the audit log. `decided` takes the outcome
+        of each login with its user name; `barred` says whether logins of a user name are to be denied."""
         self.id = ticket.session
         self.version = ticket.version
         self.since = time.time()
@@ -88,6 +92,8 @@ class Session:
         self._limits = limits
         self._find_link = link
         self._tell = tell
+        self._decided = decided
+        self._barred = barred
         self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
         self._partner: ServerConnection | None = None
@@ -100,6 +106,7 @@ class Session:
         self._lost: Exception | None = None
         self._over = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._last_call: asyncio.TimerHandle | None = None  # for `Limits.session`
         self._last_active = self._loop.time()
 
     # --- the life of a session ---
@@ -143,8 +150,9 @@ class Session:
             self.end(failures.outcome(error))
 
     async def _close(self) -> Outcome:
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._last_call):
+            if timer:
+                timer.cancel()
         for exchange in tuple(self._exchanges):
             exchange.finish()
             self.exchange_ended(exchange)
@@ -236,6 +244,10 @@ class Session:
         return self._admission.username
 
     @property
+    def barred(self) -> bool:
+        return self._barred(self.username)
+
+    @property
     def ending(self) -> bool:
         return self._outcome is not None or self._over.is_set()
 
@@ -244,6 +256,8 @@ class Session:
             self._timer.cancel()
         self.active()
         self._check_idle()
+        if self._limits.session:
+            self._last_call = self._loop.call_later(self._limits.session, self.end, Outcome.LIMIT)
 
     def exhausted(self, outcome: Outcome) -> None:
         self.end(outcome, _TOO_MANY)
@@ -252,6 +266,7 @@ class Session:
         if outcome != PARTIAL:
             metrics.LOGINS_TOTAL.labels(self._door.listener.name, outcome).inc()
         self._tell_fact("login", outcome=str(outcome), **facts)
+        self._decided(outcome, self.username)
 
     # --- the target ---
 

@@ -232,7 +232,7 @@ class Worker:
 
 class Slot:
     """Keeps one worker alive. `current` gives the snapshot in force, `audit` takes a finished audit line, `counted` the
-    workers' metrics."""
+    workers' metrics, `heard` everything that a worker says (and the end of its sessions when it dies)."""
 
     def __init__(
         self,
@@ -241,6 +241,7 @@ class Slot:
         audit: Callable[[str], object],
         counted: metrics.Workers,
         command: Sequence[str] = COMMAND,
+        heard: Callable[[Worker, FromWorker], None] = lambda worker, message: None,
     ) -> None:
         self.number: Final = start.slot
         self.worker: Worker | None = None
@@ -248,6 +249,7 @@ class Slot:
         self.up = asyncio.Event()
         self._start = start
         self._current = current
+        self._heard = heard
         self._audit = audit
         self._counted = counted
         self._command = command
@@ -349,6 +351,7 @@ class Slot:
             message, fds = received
             ipc.close_all(fds)  # a worker has none to give
             worker.hear(message)
+            self._heard(worker, message)
             if isinstance(message, Ready):
                 self.bring_up()
             elif isinstance(message, Event):
@@ -378,6 +381,7 @@ class Slot:
         outcome = Outcome.DRAINED if self._ending.is_set() else Outcome.INTERNAL
         for session in worker.sessions.values():
             self._audit(_last_word(session, outcome))
+            self._heard(worker, SessionEnded(session=session.ticket.session, outcome=outcome))
             metrics.SESSIONS_TOTAL.labels(session.listener, outcome).inc()
         told = log.info if self._ending.is_set() and code == 0 else log.error
         told("worker.ended", slot=self.number, pid=worker.process.pid, status=code, sessions_lost=len(worker.sessions))

@@ -26,11 +26,11 @@ from usp.log import get_logger
 from usp.plan import Endpoint, Plan, Spec
 from usp.server import dispatch, ipc
 from usp.server.acceptor import Acceptor
-from usp.server.messages import CloseLinks, Kill, Partner, Start, TunnelSocket
-from usp.server.refusals import Refusal, Refusals
+from usp.server.messages import CloseLinks, Kill, Start
+from usp.server.reception import Reception
 from usp.server.slots import COMMAND, HeldSession, Slot, Worker
 from usp.settings import ServerSettings
-from usp.snapshot import PROTOCOL, ListenerSpec, NodeSpec, Snapshot, TunnelSpec
+from usp.snapshot import PROTOCOL, ListenerSpec, Snapshot, TunnelSpec
 from usp.status import (
     Ack,
     AckResult,
@@ -64,12 +64,10 @@ class Supervisor:
         self._boot = secrets.token_hex(8)
         self._started_at = time.time()
         self._lock = asyncio.Lock()  # one apply, start or stop at a time
-        self._acceptor = Acceptor(self._accepted)
-        self._owners: dict[Endpoint, Spec] = {}
-        self._gates: dict[str, dispatch.Gate] = {}
+        self.reception: Final = Reception(settings, audit)
+        self._acceptor = Acceptor(self.reception.accepted)
         self._orders: dict[str, bool] = {}
         self._states: dict[str, State] = {}
-        self._refusals = Refusals()
         self._turn = itertools.count()
         self._requests = itertools.count(1)
         self._lives = tasks.TaskSet()
@@ -82,9 +80,11 @@ class Supervisor:
                 audit=audit,
                 counted=self.counted,
                 command=command,
+                heard=self.reception.heard,
             )
             for number in range(count)
         ]
+        self.reception.slots.extend(self.slots)
         metrics.WORKERS_READY.set_function(lambda: sum(slot.ready is not None for slot in self.slots))
 
     # --- life ---
@@ -114,14 +114,14 @@ class Supervisor:
         if not await self._lives.wait(seconds + KILL_MARGIN):
             log.error("drain.overdue")
             await self.kill()
-        self._refusals.close()
+        self.reception.close()
         log.info("drain.ended")
 
     async def kill(self) -> None:
         """End everything now."""
         self.draining = True
         self._acceptor.close_all()
-        self._refusals.close()
+        self.reception.close()
         for slot in self.slots:
             slot.kill()
         await self._lives.wait()
@@ -263,54 +263,7 @@ class Supervisor:
 
     def _serve(self, snapshot: Snapshot) -> None:
         """From now on connections are dispatched by this snapshot and the orders in force."""
-        self._owners = planning.wanted(snapshot, self._orders)
-        self._gates = {spec.id: dispatch.gate(spec) for spec in snapshot.content.listeners}
-
-    # --- connections ---
-
-    def _accepted(self, endpoint: Endpoint, connection: socket.socket, host: str, port: int) -> None:
-        """Hand the connection to a slot, or leave it to be closed."""
-        spec = self._owners[endpoint]
-        if isinstance(spec, ListenerSpec):
-            refusal = self._place_partner(spec, connection, host, port)
-        else:
-            refusal = self._place_tunnel(spec, connection, host, port)
-        if refusal is not None:
-            self._refusals.tell(refusal, spec.name, host)
-
-    def _place_partner(self, spec: ListenerSpec, connection: socket.socket, host: str, port: int) -> Refusal | None:
-        entry = self._gates[spec.id](host)
-        if entry is None:
-            return Refusal.FILTER
-        views = [slot.view() for slot in self.slots]
-        if sum(view.sessions for view in views) >= self._settings.server.max_sessions:
-            return Refusal.LIMIT
-        candidates = dispatch.place_partner(views, spec.path, next(self._turn))
-        if not candidates:
-            return Refusal.TUNNEL_DOWN if any(view.ready for view in views) else Refusal.NO_WORKER
-        ticket = Partner(
-            session=secrets.token_hex(8),
-            version=self._need().version,
-            listener=spec.id,
-            node=entry.id if isinstance(entry, NodeSpec) else "",
-            peer_host=host,
-            peer_port=port,
-        )
-        session = HeldSession(ticket, spec.name, entry.name if isinstance(entry, NodeSpec) else "")
-        given = any(worker.give_partner(session, connection) for worker in self._ready(candidates))
-        return None if given else Refusal.BUSY
-
-    def _place_tunnel(self, spec: TunnelSpec, connection: socket.socket, host: str, port: int) -> Refusal | None:
-        views = [slot.view() for slot in self.slots]
-        candidates = dispatch.place_tunnel(views, spec.id, host, next(self._turn))
-        if not candidates:
-            return Refusal.NO_WORKER
-        message = TunnelSocket(link=secrets.token_hex(8), tunnel=spec.id, peer_host=host, peer_port=port)
-        given = any(worker.give_tunnel(message, connection) for worker in self._ready(candidates))
-        return None if given else Refusal.BUSY
-
-    def _ready(self, numbers: Sequence[int]) -> Iterator[Worker]:
-        return (worker for number in numbers if (worker := self.slots[number].ready) is not None)
+        self.reception.serve(snapshot, planning.wanted(snapshot, self._orders))
 
     # --- what is going on ---
 
@@ -365,7 +318,7 @@ class Supervisor:
         views = [slot.view() for slot in self.slots]
         turn = next(self._turn)
         able = dispatch.place_partner(views, task.path, turn) or dispatch.place_partner(views, None, turn)
-        worker = next(self._ready(able), None)
+        worker = next((self.slots[number].ready for number in able), None)
         if worker is None:
             raise UspError("server.unreachable", "no worker process is ready; try again")
         return await worker.probe(next(self._requests), task)

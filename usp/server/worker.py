@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -26,7 +27,9 @@ from usp.errors import Problem, UspError
 from usp.log import get_logger
 from usp.passwords import REMEMBERED_SECONDS, Passwords
 from usp.server import ipc, messages, probe
+from usp.server.admission import DENIALS, OK
 from usp.server.audit import JsonValue
+from usp.server.barred import Barred
 from usp.server.ipc import Channel
 from usp.server.messages import ToWorker
 from usp.server.prepared import Prepared, link_timing, prepare
@@ -45,6 +48,8 @@ MAX_QUEUED: Final = 10_000
 """Messages that may wait for the supervisor before facts (events, metrics) are dropped and counted."""
 _PROBLEMS: Final = 100  # per answer: it must fit a packet
 _STATUSES: Final = 100
+MAX_USERNAME: Final = 256
+"""What the supervisor hears of a user name that a stranger made up."""
 
 
 class Worker:
@@ -53,9 +58,13 @@ class Worker:
         self._start = start
         self._settings = settings
         limits = settings.server
-        self._limits = Limits(limits.login_timeout, limits.connect_timeout, limits.idle_timeout)
+        self._limits = Limits(
+            limits.login_timeout, limits.connect_timeout, limits.idle_timeout, limits.max_session_time
+        )
         self._links = Links(start.server, start.slot, start.slots, link_timing(settings), channel.post)
         self._passwords = Passwords(remember=REMEMBERED_SECONDS)
+        self._barred = Barred()
+        self._now = asyncio.get_running_loop().time
         self._versions: dict[int, Prepared] = {}
         self._current = 0
         self._preparing = 0
@@ -110,7 +119,9 @@ class Worker:
                 self._links.close(message.tunnel)
             case messages.Kill():
                 if session := self._sessions.get(message.session):
-                    session.end(Outcome.KILLED)
+                    session.end(message.outcome)
+            case messages.Bar():
+                self._barred.set(message.username, self._now() + message.seconds)
             case messages.Drain():
                 self._drain(message.seconds)
             case messages.Poll():
@@ -180,7 +191,18 @@ class Worker:
         def find_link() -> Link | None:
             return self._links.get(path.tunnel, path.client) if path else None
 
-        return Session(ticket, door, self._limits, find_link, self._tell, self._passwords)
+        def barred(username: str) -> bool:
+            return not ticket.exempt and username not in ticket.known and self._barred.holds(username, self._now())
+
+        decided = partial(self._decided, ticket.session)
+        return Session(ticket, door, self._limits, find_link, self._tell, self._passwords, decided, barred)
+
+    def _decided(self, session: str, outcome: str, username: str) -> None:
+        """The supervisor keeps the ledger."""
+        if outcome == OK:
+            self._channel.post(messages.Authenticated(session=session, username=username))
+        elif outcome in DENIALS.values():
+            self._channel.post(messages.LoginFailed(session=session, username=username[:MAX_USERNAME]))
 
     def _tunnel_socket(self, message: messages.TunnelSocket, sock: socket.socket) -> None:
         current = self._versions.get(self._current)

@@ -1,8 +1,9 @@
 """A worker that speaks messages.py but no SSH: it greets partners with `slot version node` and echoes nothing.
 
 A snapshot with a listener named "poison" is complained about, one with "lethal" kills it. A tunnel socket sends the
-client's name and a newline to be UP, and is DOWN when it closes. A probe of a host named "silent" is never answered,
-one of "lethal" kills it; others are answered with the slot and the task.
+client's name and a newline to be UP, and is DOWN when it closes. A partner that sends "wrong NAME" or "right NAME" has
+logged in so. A Bar is audited. A probe of a host named "silent" is never answered, one of "lethal" kills it; others are
+answered with the slot and the task.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from usp.diagnosis import Diagnosis, Hop, HopName
 from usp.secret import REVEAL
 from usp.server import ipc
 from usp.server.messages import (
+    Authenticated,
+    Bar,
     CloseLinks,
     Commit,
     Drain,
     Event,
     Kill,
     LinkChanged,
+    LoginFailed,
     Metrics,
     Partner,
     Poll,
@@ -78,6 +82,8 @@ class StandIn:
                         task.cancel()
             case Kill(session=session):
                 self.sessions[session].cancel()
+            case Bar(username=username, seconds=seconds):
+                self.channel.post(Event(line=f'{{"event":"barred","username":"{username}","on":{int(seconds > 0)}}}'))
             case Probe():
                 self.probe(message)
             case Poll(request=request):
@@ -108,12 +114,19 @@ class StandIn:
         try:
             writer.write(f"{self.slot} {message.version} {message.node}\n".encode())
             assert message.version == self.version
-            await reader.read()
+            while line := await reader.readline():
+                self.told(message.session, *line.decode().split())
         finally:
             writer.close()
             self.sessions.pop(message.session)
             self.channel.post(Event(line='{"event":"session.ended"}'))
             self.channel.post(SessionEnded(session=message.session, outcome=Outcome.COMPLETED))
+
+    def told(self, session: str, what: str, username: str) -> None:
+        if what == "wrong":
+            self.channel.post(LoginFailed(session=session, username=username))
+        else:
+            self.channel.post(Authenticated(session=session, username=username))
 
     async def link(self, message: TunnelSocket, fd: int) -> None:
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd))

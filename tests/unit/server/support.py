@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from usp.limits import Limits
 from usp.model import FilterAction, InboundMethod, InboundSource, ListenerType, OutboundCredentials, Startup
 from usp.secret import Secret
 from usp.server.supervisor import Supervisor
@@ -92,13 +93,20 @@ def snapshot(version: int, *specs: ListenerSpec | TunnelSpec, server: str = "ser
 
 
 def settings(
-    *, workers: int = 2, drain: float = 2.0, max_sessions: int = 100, port: int = 1, tls: ServerTls | None = None
+    *,
+    workers: int = 2,
+    drain: float = 2.0,
+    max_sessions: int = 100,
+    port: int = 1,
+    tls: ServerTls | None = None,
+    limits: Limits | None = None,
 ) -> ServerSettings:
     tls = tls or ServerTls(cert="cert", key="key", ca="ca")
     return ServerSettings(
         name="server",
         workers=workers,
         web=ServerWeb(address=LOOPBACK, port=port, tls=tls),
+        limits=limits or Limits(),
         server=ServerLimits(drain_timeout=drain, max_sessions=max_sessions),
     )
 

@@ -6,7 +6,8 @@ import pytest
 
 from usp import log
 from usp.server import refusals
-from usp.server.refusals import Refusal, Refusals
+from usp.server.dispatch import Refusal
+from usp.server.refusals import Refusals
 from usp.settings import LogLevel
 
 

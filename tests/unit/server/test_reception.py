@@ -1,0 +1,108 @@
+"""Limits and penalties across processes, with stand-in workers. (Placement: test_supervisor.py.)"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.unit.server.support import (
+    connected,
+    free_port,
+    greeting,
+    hear,
+    listener,
+    settings,
+    snapshot,
+    supervised,
+    until,
+)
+from usp.errors import UspError
+from usp.limits import Limits
+from usp.server.supervisor import Supervisor
+from usp.status import AckResult
+
+
+async def serving(supervisor: Supervisor) -> int:
+    port = free_port()
+    assert (await supervisor.apply(snapshot(1, listener("one", port)))).result is AckResult.APPLIED
+    return port
+
+
+async def say(port: int, line: str) -> None:
+    async with connected(port) as (reader, writer):
+        await hear(reader)
+        writer.write(line.encode() + b"\n")
+        await writer.drain()
+
+
+async def test_who_fails_too_often_is_refused_until_released() -> None:
+    lines: list[str] = []
+    strict = settings(workers=1, limits=Limits(failures=2, first_penalty=60))
+    async with supervised(strict, lines.append) as supervisor:
+        port = await serving(supervisor)
+        for _ in range(2):
+            await say(port, "wrong alice")
+        await until(lambda: len(supervisor.reception.penalties()) == 2)
+        assert await greeting(port) == b""
+        source, username = supervisor.reception.penalties()
+        assert (source.key, source.kind, source.failures, source.reason) == (
+            "source:127.0.0.1", "source", 2, "failed logins",
+        )  # fmt: skip
+        assert 50 < source.seconds <= 60
+        assert username.key == "username:alice"
+        supervisor.reception.release("source:127.0.0.1")
+        with pytest.raises(UspError, match="nothing is held"):
+            supervisor.reception.release("source:127.0.0.1")
+        assert await greeting(port)
+        supervisor.reception.release("username:alice")
+        told = [json.loads(line) for line in lines]
+        assert [
+            (fact["event"], fact.get("source", fact.get("username"))) for fact in told if "penalty" in fact["event"]
+        ] == [
+            ("penalty", "127.0.0.1"),
+            ("penalty", "alice"),
+            ("penalty.released", "127.0.0.1"),
+            ("penalty.released", "alice"),
+        ]
+        await until(lambda: '{"event":"barred","username":"alice","on":0}' in lines)
+        assert '{"event":"barred","username":"alice","on":1}' in lines
+
+
+async def test_a_new_worker_hears_who_is_barred() -> None:
+    lines: list[str] = []
+    async with supervised(settings(workers=1, limits=Limits(failures=1)), lines.append) as supervisor:
+        port = await serving(supervisor)
+        await say(port, "wrong alice")
+        barred = '{"event":"barred","username":"alice","on":1}'
+        await until(lambda: barred in lines)
+        worker = supervisor.slots[0].worker
+        assert worker is not None
+        worker.process.kill()
+        await until(lambda: lines.count(barred) == 2)
+
+
+async def test_sessions_per_account_are_exact_across_workers() -> None:
+    async with supervised(settings(limits=Limits(sessions_per_account=1))) as supervisor:
+        port = await serving(supervisor)
+        async with connected(port) as (one, first), connected(port) as (two, second):
+            assert (await hear(one)).split()[0] != (await hear(two)).split()[0]
+            first.write(b"right alice\n")
+            await until(lambda: supervisor.reception._ledger._accounts["alice"] == 1)
+            second.write(b"right alice\n")
+            assert await hear(two) == b""
+            await until(lambda: supervisor.report().sessions == 1)
+
+
+async def test_connections_per_source_are_given_back_also_by_a_worker_that_dies() -> None:
+    async with supervised(settings(workers=1, limits=Limits(connections_per_source=1))) as supervisor:
+        port = await serving(supervisor)
+        async with connected(port) as (reader, _):
+            assert await hear(reader)
+            assert await greeting(port) == b""
+            worker = supervisor.slots[0].worker
+            assert worker is not None
+            worker.process.kill()
+            await until(lambda: not supervisor.reception._ledger._held)
+            await until(lambda: supervisor.slots[0].ready)
+        assert await greeting(port)

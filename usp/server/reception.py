@@ -1,0 +1,187 @@
+"""The reception: judges each accepted connection, books it in the ledger, and gives it to a worker or refuses it.
+
+It is the supervisor's, so limits hold across all workers; it reads no SSH byte. What workers tell of logins comes here,
+too (`heard`), and so do the ledger's penalties when somebody looks at them or releases one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+
+from usp import metrics
+from usp.errors import UspError
+from usp.log import get_logger
+from usp.plan import Endpoint, Spec
+from usp.server import dispatch
+from usp.server.dispatch import Refusal
+from usp.server.ledger import Entry, Kind, Ledger
+from usp.server.messages import (
+    Authenticated,
+    Bar,
+    FromWorker,
+    Kill,
+    LoginFailed,
+    Partner,
+    Ready,
+    SessionEnded,
+    TunnelSocket,
+)
+from usp.server.refusals import Refusals
+from usp.server.slots import HeldSession, Slot, Worker
+from usp.settings import ServerSettings
+from usp.snapshot import ListenerSpec, NodeSpec, Snapshot, TunnelSpec
+from usp.status import Outcome, PenaltyStatus
+
+log = get_logger(__name__)
+
+
+class Reception:
+    """`slots` are filled in by the supervisor. `audit` takes a finished line; `now` is the ledger's clock."""
+
+    def __init__(
+        self, settings: ServerSettings, audit: Callable[[str], object], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.slots: Final[list[Slot]] = []
+        self._max_sessions = settings.server.max_sessions
+        self._ledger = Ledger(settings.limits)
+        self._refusals = Refusals()
+        self._audit = audit
+        self._now = now
+        self._turn = itertools.count()
+        self._version = 0
+        self._owners: dict[Endpoint, Spec] = {}
+        self._gates: dict[str, dispatch.Gate] = {}
+        metrics.PENALTIES.set_function(lambda: sum(1 for _ in self._ledger.penalties(self._now())))
+
+    def serve(self, snapshot: Snapshot, owners: dict[Endpoint, Spec]) -> None:
+        """From now on connections are placed by this snapshot; `owners` says who is to listen where."""
+        self._version = snapshot.version
+        self._owners = owners
+        self._gates = {spec.id: dispatch.gate(spec) for spec in snapshot.content.listeners}
+
+    def close(self) -> None:
+        self._refusals.close()
+
+    # --- connections ---
+
+    def accepted(self, endpoint: Endpoint, connection: socket.socket, host: str, port: int) -> None:
+        """Hand the connection to a slot, or leave it to be closed."""
+        spec = self._owners[endpoint]
+        if isinstance(spec, ListenerSpec):
+            refusal = self._place_partner(spec, connection, host, port)
+        else:
+            refusal = self._place_tunnel(spec, connection, host, port)
+        if refusal is not None:
+            self._refusals.tell(refusal, spec.name, host)
+
+    def _place_partner(self, spec: ListenerSpec, connection: socket.socket, host: str, port: int) -> Refusal | None:
+        entry = self._gates[spec.id](host)
+        if entry is None:
+            return Refusal.FILTER
+        refusal = self._ledger.refusal(host, spec.id, self._now())
+        if refusal is not None:
+            return refusal
+        views = [slot.view() for slot in self.slots]
+        if sum(view.sessions for view in views) >= self._max_sessions:
+            return Refusal.LIMIT
+        candidates = dispatch.place_partner(views, spec.path, next(self._turn))
+        if not candidates:
+            return Refusal.TUNNEL_DOWN if any(view.ready for view in views) else Refusal.NO_WORKER
+        node = entry if isinstance(entry, NodeSpec) else None
+        ticket = Partner(
+            session=secrets.token_hex(8),
+            version=self._version,
+            listener=spec.id,
+            node=node.id if node else "",
+            peer_host=host,
+            peer_port=port,
+            exempt=self._ledger.is_exempt(host),
+            known=self._ledger.knows(host),
+        )
+        session = HeldSession(ticket, spec.name, node.name if node else "")
+        if not any(worker.give_partner(session, connection) for worker in self._ready(candidates)):
+            return Refusal.BUSY
+        self._ledger.opened(ticket.session, host, spec.id, logs_in=node is not None)
+        return None
+
+    def _place_tunnel(self, spec: TunnelSpec, connection: socket.socket, host: str, port: int) -> Refusal | None:
+        views = [slot.view() for slot in self.slots]
+        candidates = dispatch.place_tunnel(views, spec.id, host, next(self._turn))
+        if not candidates:
+            return Refusal.NO_WORKER
+        message = TunnelSocket(link=secrets.token_hex(8), tunnel=spec.id, peer_host=host, peer_port=port)
+        given = any(worker.give_tunnel(message, connection) for worker in self._ready(candidates))
+        return None if given else Refusal.BUSY
+
+    def _ready(self, numbers: Sequence[int]) -> Iterator[Worker]:
+        return (worker for number in numbers if (worker := self.slots[number].ready) is not None)
+
+    # --- the ledger ---
+
+    def heard(self, worker: Worker, message: FromWorker) -> None:
+        """Book what a worker tells of logins."""
+        now = self._now()
+        match message:
+            case LoginFailed(session=session, username=username):
+                self._impose(self._ledger.failed(session, username, now))
+            case SessionEnded(session=session, outcome=outcome):
+                self._impose(self._ledger.ended(session, outcome, now))
+            case Authenticated(session=session, username=username):
+                if not self._ledger.authenticated(session, username, now):
+                    log.warn("account.full", username=username, session=session)
+                    worker.channel.post(Kill(session=session, outcome=Outcome.LIMIT))
+            case Ready():  # a new life: it knows of no penalty yet
+                for entry in self._ledger.penalties(now):
+                    if entry.kind is Kind.USERNAME:
+                        worker.channel.post(Bar(username=entry.name, seconds=entry.until - now))
+
+    def penalties(self) -> list[PenaltyStatus]:
+        """Who has a penalty, why, and until when."""
+        return [self._status(entry) for entry in self._ledger.penalties(self._now())]
+
+    def release(self, key: str) -> None:
+        """Forget what is held against it. UspError penalty.unknown."""
+        entry = self._ledger.release(key)
+        if entry is None:
+            raise UspError("penalty.unknown", f"nothing is held against '{key}'")
+        if entry.kind is Kind.USERNAME:
+            self._bar(entry.name, 0.0)
+        self._tell("penalty.released", entry)
+
+    def _impose(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            seconds = entry.until - self._now()
+            if entry.kind is Kind.USERNAME:
+                self._bar(entry.name, seconds)
+            self._tell("penalty", entry, seconds=round(seconds, 1))
+
+    def _bar(self, username: str, seconds: float) -> None:
+        for slot in self.slots:
+            if slot.worker is not None:
+                slot.worker.channel.post(Bar(username=username, seconds=seconds))
+
+    def _tell(self, event: str, entry: Entry, **more: float) -> None:
+        facts = {str(entry.kind): entry.name, "failures": entry.count, "reason": entry.reason, **more}
+        log.warn(event, **facts)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        self._audit(orjson.dumps({"time": now, "event": event, **facts}).decode())
+
+    def _status(self, entry: Entry) -> PenaltyStatus:
+        seconds = entry.until - self._now()
+        return PenaltyStatus(
+            key=entry.key,
+            kind=entry.kind,
+            name=entry.name,
+            reason=entry.reason,
+            failures=entry.count,
+            seconds=round(seconds, 1),
+            until=round(time.time() + seconds, 1),
+        )
