@@ -180,7 +180,7 @@ def test_nested_too_deeply() -> None:
     with pytest.raises(UspError):
         items("[" * 100_000, "json")
     with pytest.raises(UspError):
-        items("[" * 10_000, "yaml")
+        items("[" * 2_000, "yaml")
 
 
 def test_yaml_has_few_surprises() -> None:
@@ -219,7 +219,7 @@ SETS = st.dictionaries(
 
 
 @given(SETS, st.sampled_from(["json", "yaml", "hcl"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_what_is_written_is_read_again(found: dict[str, Any], format: str) -> None:
     text = written(found, format)
     assert items(text, format) == found

@@ -160,7 +160,7 @@ async def test_a_given_ca_signs_when_its_key_is_given(entry: Entry) -> None:
 
 def encrypted(format: str) -> str:
     key = keys.parse_private(SSH)
-    return key.export_private_key(format, passphrase=PHRASE).decode()
+    return key.export_private_key(format, passphrase=PHRASE, rounds=50).decode()
 
 
 def encrypted_pem() -> str:

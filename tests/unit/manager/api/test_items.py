@@ -111,7 +111,7 @@ async def test_certificates_can_be_made_and_their_public_part_downloaded(admin: 
 
 async def test_a_passphrase_opens_a_key_and_is_not_kept(admin: Api) -> None:
     key = keys.parse_private(PRIVATE)
-    encrypted = key.export_private_key("openssh", passphrase="open sesame").decode()
+    encrypted = key.export_private_key("openssh", "open sesame", rounds=50).decode()
     made = await admin.make("private-keys", name="k", private_key=encrypted, passphrase="open sesame")
     assert made["facts"]["public_key"] == PUBLIC
     assert "passphrase" not in made
