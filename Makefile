@@ -44,8 +44,8 @@ e2e: venv packages ## End-to-end tests: real daemons, real OpenSSH
 fuzz: venv ## Longer property tests of everything that parses foreign bytes
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz
 
-bench: venv ## Measure speed (see docs/performance.md)
-	$(BIN)/python -m tests.bench
+bench: venv packages ## Measure speed (ARGS="gateways --rows logins"; see docs/performance.md)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 dist: venv ui ## Build the wheel and the source distribution
 	$(BIN)/python -m pip install -q build

@@ -154,5 +154,5 @@ async def _measure(app: App, http: httpx.AsyncClient, body: dict[str, Any]) -> l
     ]
 
 
-def run() -> Iterator[Figure]:
+def run(options: object) -> Iterator[Figure]:
     yield from asyncio.run(measure())

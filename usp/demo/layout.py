@@ -13,6 +13,7 @@ from usp.errors import UspError
 
 LOOPBACK = "127.0.0.1"
 MANAGER_PORT = 8443
+PORT_BASE = 2222
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def plan(root: Path, *, servers: int, port_base: int) -> Layout:
         )
         for k in range(servers)
     )
-    manager = MANAGER_PORT if _is_free(MANAGER_PORT) else free()
+    # Who asks for ports of their own may well start several demos at the same moment.
+    manager = MANAGER_PORT if port_base == PORT_BASE and _is_free(MANAGER_PORT) else free()
     return Layout(root, ports, manager_port=manager, manager_metrics=free(), target_port=free())
 
 

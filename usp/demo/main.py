@@ -19,7 +19,7 @@ import usp
 from usp.demo import setup, target
 from usp.demo.events import Events
 from usp.demo.keys import Keys, make
-from usp.demo.layout import LOOPBACK, Layout, plan, private_file
+from usp.demo.layout import LOOPBACK, PORT_BASE, Layout, plan, private_file
 from usp.demo.processes import Process, Processes, python, run
 from usp.errors import UspError
 
@@ -58,7 +58,9 @@ def _interrupted(number: int, frame: object) -> None:
 @click.option("--servers", default=1, show_default=True, type=click.IntRange(1, 9), help="How many usp-servers")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Workers per usp-server")
 @click.option("--direct", is_flag=True, help="No usp-client: targets are dialled directly")
-@click.option("--port-base", default=2222, show_default=True, type=click.IntRange(1, 65000), help="First partner port")
+@click.option(
+    "--port-base", default=PORT_BASE, show_default=True, type=click.IntRange(1, 65000), help="First partner port"
+)
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Written when all is up: how to reach everything")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready file's content and events as JSON lines")
 @click.option("--target", "address", metavar="HOST:PORT", help="An SFTP target that exists [one of the demo's own]")
