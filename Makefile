@@ -5,7 +5,7 @@ BIN    := .venv/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit e2e fuzz bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit e2e fuzz docs bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -24,6 +24,7 @@ fmt: venv ## Format the code
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.docs --check
 
 type: venv
 	$(BIN)/mypy
@@ -43,6 +44,9 @@ e2e: venv packages ## End-to-end tests: real daemons, real OpenSSH
 
 fuzz: venv ## Longer property tests of everything that parses foreign bytes
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz
+
+docs: venv ## Write docs/cli.md and docs/errors.md anew from the code
+	$(BIN)/python -m tests.docs
 
 bench: venv packages ## Measure speed (ARGS="gateways --rows logins"; see docs/performance.md)
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -10,14 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from usp import __version__
-from usp.cli import access, bulk, diagnose, show, stored, versions
+from usp.cli import access, bulk, diagnose, shell, show, stored, versions
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
@@ -39,21 +39,27 @@ Make = Callable[[], Client]
 @click.version_option(__version__, prog_name="usp")
 @click.pass_context
 def main(context: click.Context, url: str | None, token_file: str | None, ca: str | None) -> None:
-    """Administer USP over the REST API of one of its managers."""
+    """Administer USP over the REST API of one of its managers.
 
-    def client() -> Client:
-        login = stored.read()
-        address = url or (login.url if login else None)
-        if not address:
-            raise click.UsageError("which manager? Give --url, set USP_URL, or `usp login`.")
-        same = login if login and login.url == address else None  # a token goes to its own manager only
-        token = _token(token_file) if token_file else os.environ.get("USP_TOKEN") or (same.token if same else None)
-        if not token:
-            raise click.UsageError("who are you? `usp login`, or set USP_TOKEN (`usp tokens create NAME` makes one).")
-        return Client(address, token, ca or (same.ca if same else None))
+    Every command takes --json, for one JSON document on the standard output. Exit codes: 0 fine, 1 refused or failed,
+    2 wrong usage.
+    """
 
-    context.obj = client
+    context.obj = partial(connect, url, token_file, ca)
     context.meta[ADDRESS] = (url, ca)
+
+
+def connect(url: str | None, token_file: str | None, ca: str | None, timeout: float = 30.0) -> Client:
+    """The manager and who we are there, by the flags, the environment, or `usp login`."""
+    login = stored.read()
+    address = url or (login.url if login else None)
+    if not address:
+        raise click.UsageError("which manager? Give --url, set USP_URL, or `usp login`.")
+    same = login if login and login.url == address else None  # a token goes to its own manager only
+    token = _token(token_file) if token_file else os.environ.get("USP_TOKEN") or (same.token if same else None)
+    if not token:
+        raise click.UsageError("who are you? `usp login`, or set USP_TOKEN (`usp tokens create NAME` makes one).")
+    return Client(address, token, ca or (same.ca if same else None), timeout)
 
 
 @main.command(help=access.login.__doc__)
@@ -93,9 +99,18 @@ def command(function: Callable[..., None], group: click.Group = main, name: str 
         with _failures(as_json):
             function(make(), as_json, **kwargs)
 
-    option = click.option("--json", "as_json", is_flag=True, help="For machines.")
-    made: click.Command = group.command(name)(option(update_wrapper(run, function)))
-    return made
+    option = click.option("--json", "as_json", is_flag=True, help="One JSON document, for machines.")
+    made: click.Command = group.command(name, short_help=_first_sentence(function))(
+        option(update_wrapper(run, function))
+    )
+    return shell.complete(made, connect)
+
+
+def _first_sentence(function: Callable[..., None]) -> str:
+    """Whole, where click would cut it at the end of the line."""
+    text = " ".join((function.__doc__ or "").split("\n\n")[0].split())
+    sentence = text.partition(". ")[0]
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."
 
 
 @contextmanager
@@ -288,6 +303,7 @@ SESSIONS: Final[tuple[show.Column, ...]] = (
 
 for _function in (*versions.COMMANDS, *diagnose.COMMANDS, *bulk.COMMANDS, *access.COMMANDS):
     command(_function)
+main.add_command(shell.completion)
 for _group, (_about, _functions) in access.GROUPS.items():
     _made = main.group(_group, help=_about)(lambda: None)
     for _name, _function in _functions.items():

@@ -1,0 +1,111 @@
+"""Makes what is written from the code: `python -m tests.docs` (make docs) writes it, `--check` only tells.
+
+* docs/cli.md: every command of `usp`, as its --help says it
+* docs/errors.md: every code
+* tests/unit/manager/api/operations.txt: the operations of the REST API, which stay once they were published
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import click
+
+from usp.cli.main import main as usp
+from usp.errors import CODES
+from usp.manager.api import application
+from usp.manager.api.errors import STATUS
+from usp.manager.app import App
+
+CLI_HEAD = """\
+# The command line: usp
+
+<!-- Made by `make docs` from usp/cli. -->
+
+`usp` administers a gateway over the REST API of one of its managers, and needs nothing else: it runs on any machine.
+It finds its manager by `USP_URL` (or `--url`), trusts the CA in `USP_CA` (or `--ca`; without it what this machine
+trusts), and is somebody by `USP_TOKEN` (or `--token-file`).
+
+Tables are for people. `--json` prints one JSON document, as the API answers it (lists whole, however many pages they
+have), also when the command fails: then it has `code`, `detail` and `errors`. What is wrong goes to the standard error.
+Exit codes: 0 fine, 1 refused, failed, or no answer, 2 wrong usage.
+
+Tab completes commands, kinds and names, once the shell is told: `usp completion --help`.
+"""
+
+
+def cli() -> str:
+    context = click.Context(usp, info_name="usp", terminal_width=100, max_content_width=100, **usp.context_settings)
+    parts = [CLI_HEAD, _block(usp.get_help(context))]
+    for name, command in sorted(usp.commands.items()):
+        parts.extend(_command(command, context, f"usp {name}", name))
+    return "\n".join(parts)
+
+
+def _command(command: click.Command, parent: click.Context, title: str, name: str) -> Iterator[str]:
+    context = click.Context(command, parent=parent, info_name=name, terminal_width=100, max_content_width=100)
+    yield f"## {title}\n"
+    yield _block(command.get_help(context))
+    if isinstance(command, click.Group):
+        for below, each in sorted(command.commands.items()):
+            yield from _command(each, context, f"{title} {below}", below)
+
+
+def _block(text: str) -> str:
+    return "```text\n" + "\n".join(line.rstrip() for line in text.splitlines()) + "\n```\n"
+
+
+ERRORS_HEAD = """\
+# Errors
+
+<!-- Made by `make docs` from usp/errors.py. -->
+
+Every failure has one of these codes: in the REST API's problem documents, in what `usp` says, and in the logs. The
+status is the one of the REST API.
+
+| code | status | meaning |
+|---|---|---|
+"""
+
+
+def errors() -> str:
+    rows = [f"| `{code}` | {STATUS[kind].value} | {meaning} |\n" for code, (kind, meaning) in CODES.items()]
+    return ERRORS_HEAD + "".join(rows)
+
+
+def operations() -> str:
+    document = application(cast(App, None)).openapi()
+    lines = {
+        f"{method.upper()} {path} {operation['operationId']}"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    return "".join(f"{line}\n" for line in sorted(lines))
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "docs/cli.md": cli,
+    "docs/errors.md": errors,
+    "tests/unit/manager/api/operations.txt": operations,
+}
+
+
+def main() -> int:
+    stale = []
+    for path, make in PAGES.items():
+        text = make()
+        if Path(path).exists() and Path(path).read_text() == text:
+            continue
+        stale.append(path)
+        if "--check" not in sys.argv:
+            Path(path).write_text(text)
+    for path in stale:
+        print(f"{path}: {'out of date: run `make docs`' if '--check' in sys.argv else 'written'}")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
