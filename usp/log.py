@@ -36,6 +36,9 @@ _LIBRARIES: Final[Mapping[str, Mapping[int, LogLevel]]] = {
     "aiohttp": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.DEBUG},
     "uvicorn": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.DEBUG},
     "asyncio": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.TRACE},
+    # These tell the values that go into the database, hashes of passwords among them.
+    "aiosqlite": {},
+    "sqlalchemy": {},
     "": {logging.DEBUG: LogLevel.TRACE, logging.INFO: LogLevel.DEBUG},
 }
 """logger (and those below it) -> how its levels are told; what is not here is WARN or ERROR."""

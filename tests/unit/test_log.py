@@ -196,3 +196,10 @@ def test_lost_lines_are_told() -> None:
     log.shutdown()
     assert writer is not None
     assert writer.dropped >= 1
+
+
+def test_what_goes_into_the_database_is_never_told(tmp_path: Path) -> None:
+    """At no level: drivers tell the values, among them hashes of passwords."""
+    log.setup(LogSettings(level=LogLevel.TRACE, path=str(tmp_path / "log")), "usp-test")
+    for name in ("aiosqlite", "aiosqlite.core", "sqlalchemy.engine"):
+        assert not logging.getLogger(name).isEnabledFor(logging.INFO)
