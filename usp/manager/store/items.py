@@ -6,6 +6,7 @@ field. The catalog is kept in memory and brought up to date by what changed sinc
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -26,6 +27,7 @@ from usp.manager.vault import Vault
 from usp.model import Item, Record
 
 THE_CATALOG: Final = 1
+MANY: Final = 1000
 
 items = schema.item.c
 history = schema.item_revision.c
@@ -57,6 +59,7 @@ class Items:
         for id in gone.scalars():
             records.pop(id, None)
         self._cached = Catalog(revision, records)
+        _settle(len(rows))
         return self._cached
 
     async def write(self, delta: Delta, *, author: str, at: datetime) -> Catalog:
@@ -69,6 +72,7 @@ class Items:
                 await _insert(connection, schema.item_revision, _history(delta, author, at))
             if self._cached.revision == delta.base:
                 self._cached = self._cached.after(delta)
+                _settle(len(delta.puts))
         return await self.read()
 
     async def history(self, item_id: str, *, before: int | None = None, limit: int | None = None) -> list[HistoryEntry]:
@@ -132,6 +136,14 @@ def _record(row: Row[Any], vault: Vault) -> Record:
         item=item,
         facts=row.facts or {},
     )
+
+
+def _settle(records: int) -> None:
+    """Records stay for long and form no cycles: with many of them, every full garbage collection would look at all of
+    them, and stop the manager for a tenth of a second and more. What is there now is not looked at again."""
+    if records >= MANY:
+        gc.collect()
+        gc.freeze()
 
 
 def document(item: Item) -> dict[str, Any]:
