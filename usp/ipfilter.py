@@ -59,6 +59,12 @@ def compiled(spec: FilterSpec) -> Callable[[str], FilterAction]:
     return answer
 
 
+def among(cidrs: Iterable[str]) -> Callable[[str], bool]:
+    """Whether an address is in one of the networks, made ready once."""
+    matches = _matcher(cidrs)
+    return lambda text: matches(_plain_address(text))
+
+
 def _matcher(cidrs: Iterable[str]) -> _Match:
     networks: dict[tuple[int, int], set[int]] = {}
     for cidr in cidrs:

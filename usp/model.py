@@ -15,7 +15,6 @@ Names and rules: product.md, "Configuration items".
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,12 +67,6 @@ def _bind_address(value: str) -> str:
 
 NAME_PATTERN: Final = r"^[a-zA-Z0-9_-]{1,255}$"
 USERNAME_PATTERN: Final = r"^[a-zA-Z0-9_.@-]{1,255}$"
-PASSWORD_HASH_PATTERN: Final = re.compile(
-    r"\$argon2id\$v=19\$m=(\d{1,6}),t=(\d{1,2}),p=(\d{1,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}", re.ASCII
-)
-"""An argon2id hash in PHC string format (RFC 9106; github.com/P-H-C/phc-string-format)."""
-MAX_HASH_COST: Final = (262_144, 16, 16)
-"""The most memory (KiB), passes and lanes that a hash may ask for: servers compute it for strangers."""
 HOST_PATTERN: Final = (
     r"^(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)(?:\.[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?)*\.?$"
     r"|^[0-9a-fA-F]*:[0-9a-fA-F:.]{1,44}$"
@@ -90,12 +83,6 @@ Cidr = Annotated[str, Field(max_length=64), AfterValidator(_canonical_cidr)]
 Banner = Annotated[str, Field(max_length=4096, pattern=BANNER_PATTERN)]
 Pem = Annotated[str, Field(min_length=1, max_length=65536)]
 AlgorithmName = Annotated[str, Field(pattern=ALGORITHM_PATTERN)]
-
-
-def is_password_hash(text: str) -> bool:
-    """Whether the text is an argon2id hash that a server would compute."""
-    found = PASSWORD_HASH_PATTERN.fullmatch(text)
-    return found is not None and all(0 < int(n) <= most for n, most in zip(found.groups(), MAX_HASH_COST, strict=True))
 
 
 class Item(Model):
@@ -336,6 +323,13 @@ class ListenerType(StrEnum):
     TCP = "tcp"
 
 
+class ProxyProtocol(StrEnum):
+    """Whether load balancers in front of a Listener say, by the PROXY protocol, whom they speak for."""
+
+    OFF = "off"
+    REQUIRED = "required"
+
+
 class Listener(Item):
     """A port for partners: SFTP with session break, or TCP passed through to one target (Direct Mode)."""
 
@@ -350,6 +344,12 @@ class Listener(Item):
     ip_filter: Annotated[str, Ref("ip-filters")] | None = Field(default=None, description="tcp")
     target_host: Host | None = Field(default=None, description="tcp (Direct Mode, no session break)")
     target_port: Port | None = Field(default=None, description="tcp")
+    proxy_protocol: ProxyProtocol = Field(
+        default=ProxyProtocol.OFF, description="required: every connection begins with a PROXY header (version 1 or 2)"
+    )
+    proxy_trusted: tuple[Cidr, ...] = Field(
+        default=(), description="The load balancers that may send PROXY headers; others are refused"
+    )
 
     _OF_TYPE: ClassVar[Mapping[ListenerType, tuple[str, ...]]] = {
         ListenerType.SFTP: ("route", "default_outbound_node"),
@@ -364,6 +364,11 @@ class Listener(Item):
                     yield Problem((field,), f"goes with type '{type_}' only")
                 if not given and type_ is self.type:
                     yield Problem((field,), f"is required for type '{type_}'")
+        required = self.proxy_protocol is ProxyProtocol.REQUIRED
+        if required and not self.proxy_trusted:
+            yield Problem(("proxy_trusted",), "is needed with proxy_protocol 'required': name your load balancers")
+        if self.proxy_trusted and not required:
+            yield Problem(("proxy_trusted",), "goes with proxy_protocol 'required' only")
 
 
 class ProxyServer(Item):

@@ -26,6 +26,7 @@ from usp.model import (
     Name,
     OutboundCredentials,
     Port,
+    ProxyProtocol,
     Startup,
     Username,
 )
@@ -133,6 +134,8 @@ class ListenerSpec(Model):
     nodes: tuple[NodeSpec, ...] = ()
     target: TargetSpec | None = None
     direct: DirectSpec | None = None
+    proxy_protocol: ProxyProtocol = ProxyProtocol.OFF
+    proxy_trusted: tuple[Cidr, ...] = ()
 
 
 class ClientSpec(Model):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usp import ipfilter
 from usp.ipfilter import Verdict, compiled, decide, verdict
 from usp.model import FilterAction
 from usp.snapshot import FilterSpec
@@ -81,3 +82,11 @@ def test_agrees_with_the_plain_definition(networks: list[str], address: ipaddres
     expected = any(address in ipaddress.ip_network(network) for network in networks)
     answer = compiled(FilterSpec(block=tuple(networks)))(str(address))
     assert (answer is BLOCK) is expected
+
+
+def test_among() -> None:
+    inside = ipfilter.among(("192.0.2.0/24", "2001:db8::/32"))
+    assert [inside(each) for each in ("192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1", "198.51.100.1")] == [
+        True, True, True, False,
+    ]  # fmt: skip
+    assert not ipfilter.among(())("192.0.2.7")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from usp import passwords
-from usp.model import is_password_hash
+from usp.argon2id import is_password_hash
 from usp.passwords import MAX_LENGTH, Passwords, decoy
 
 PASSWORD = "correct horse"

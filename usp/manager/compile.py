@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from usp.argon2id import is_password_hash
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog
 from usp.manager.kinds import item_of
@@ -37,7 +38,6 @@ from usp.model import (
     Route,
     Rule,
     Tunnel,
-    is_password_hash,
 )
 from usp.snapshot import (
     AccountSpec,
@@ -135,6 +135,8 @@ class _Compiler:
             nodes=self._nodes(holder, listener) if sftp else (),
             target=self._target(holder, listener) if sftp else None,
             direct=None if sftp else self._direct(holder, listener),
+            proxy_protocol=listener.proxy_protocol,
+            proxy_trusted=listener.proxy_trusted,
         )
 
     def _path(self, record: Record, deployment: Deployment) -> PathSpec | None:

@@ -24,11 +24,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import Field, IPvAnyAddress, ValidationError
 
 from usp import pki, tls
+from usp.argon2id import is_password_hash
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog, Change, Create, Delete, Loc, Update
 from usp.manager.kinds import GENERATE, MADE, item_of, model_of, secrets
 from usp.manager.sealing import is_sealed
-from usp.model import Account, CaCertificate, Model, PrivateKey, is_password_hash
+from usp.model import Account, CaCertificate, Model, PrivateKey
 from usp.passwords import MAX_LENGTH, Passwords
 from usp.secret import REDACTED, Secret
 from usp.ssh import keys

@@ -24,9 +24,7 @@ from typing import Final
 
 from usp import ipfilter
 from usp.limits import Limits
-from usp.model import FilterAction
 from usp.server.dispatch import Refusal
-from usp.snapshot import FilterSpec
 from usp.status import Outcome
 
 MAX_ENTRIES: Final = 10_000
@@ -93,7 +91,7 @@ def source_of(host: str) -> str:
 class Ledger:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._exempt = ipfilter.compiled(FilterSpec(allow=limits.exempt, default=FilterAction.BLOCK))
+        self.is_exempt: Final = ipfilter.among(limits.exempt)
         self._held: dict[str, _Held] = {}
         self._sources = Counter[str]()
         self._waiting = Counter[str]()  # connections that are not logged in, by source
@@ -101,9 +99,6 @@ class Ledger:
         self._accounts = Counter[str]()
         self._entries: dict[Kind, OrderedDict[str, Entry]] = {kind: OrderedDict() for kind in Kind}
         self._known: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-
-    def is_exempt(self, host: str) -> bool:
-        return self._exempt(host) is FilterAction.ALLOW
 
     def refusal(self, host: str, listener: str, now: float) -> Refusal | None:
         """Why a connection from this address to this listener is refused; None admits it."""

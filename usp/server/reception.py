@@ -16,11 +16,12 @@ from typing import Final
 
 import orjson
 
-from usp import metrics
+from usp import ipfilter, metrics, tasks
 from usp.errors import UspError
 from usp.log import get_logger
+from usp.model import ProxyProtocol
 from usp.plan import Endpoint, Spec
-from usp.server import dispatch
+from usp.server import announced, dispatch
 from usp.server.dispatch import Refusal
 from usp.server.ledger import Entry, Kind, Ledger
 from usp.server.messages import (
@@ -34,6 +35,7 @@ from usp.server.messages import (
     SessionEnded,
     TunnelSocket,
 )
+from usp.server.proxy import Bad
 from usp.server.refusals import Refusals
 from usp.server.slots import HeldSession, Slot, Worker
 from usp.settings import ServerSettings
@@ -41,6 +43,9 @@ from usp.snapshot import ListenerSpec, NodeSpec, Snapshot, TunnelSpec
 from usp.status import Outcome, PenaltyStatus
 
 log = get_logger(__name__)
+
+MAX_WAITING: Final = 1024
+"""Connections of load balancers at once whose PROXY header is awaited."""
 
 
 class Reception:
@@ -59,6 +64,8 @@ class Reception:
         self._version = 0
         self._owners: dict[Endpoint, Spec] = {}
         self._gates: dict[str, dispatch.Gate] = {}
+        self._balancers: dict[str, Callable[[str], bool]] = {}
+        self._waiting = tasks.TaskSet()  # for PROXY headers
         metrics.PENALTIES.set_function(lambda: sum(1 for _ in self._ledger.penalties(self._now())))
 
     def serve(self, snapshot: Snapshot, owners: dict[Endpoint, Spec]) -> None:
@@ -66,8 +73,10 @@ class Reception:
         self._version = snapshot.version
         self._owners = owners
         self._gates = {spec.id: dispatch.gate(spec) for spec in snapshot.content.listeners}
+        self._balancers = {spec.id: ipfilter.among(spec.proxy_trusted) for spec in snapshot.content.listeners}
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        await self._waiting.cancel()
         self._refusals.close()
 
     # --- connections ---
@@ -75,18 +84,44 @@ class Reception:
     def accepted(self, endpoint: Endpoint, connection: socket.socket, host: str, port: int) -> None:
         """Hand the connection to a slot, or leave it to be closed."""
         spec = self._owners[endpoint]
-        if isinstance(spec, ListenerSpec):
-            refusal = self._place_partner(spec, connection, host, port)
+        if isinstance(spec, TunnelSpec):
+            self._answer(self._place_tunnel(spec, connection, host, port), spec, host)
+        elif spec.proxy_protocol is ProxyProtocol.OFF:
+            self._answer(self._place_partner(spec, connection, host, port), spec, host)
+        elif not self._balancers[spec.id](host):
+            self._answer(Refusal.PROXY_UNTRUSTED, spec, host, "it is not one of the listener's proxy_trusted")
+        elif len(self._waiting) >= MAX_WAITING:
+            self._answer(Refusal.BUSY, spec, host, "too many connections have not sent their PROXY header yet")
         else:
-            refusal = self._place_tunnel(spec, connection, host, port)
-        if refusal is not None:
-            self._refusals.tell(refusal, spec.name, host)
+            copy = connection.dup()
+            task = self._waiting.spawn(self._announced(endpoint, copy, host, port), f"PROXY header from {host}")
+            task.add_done_callback(lambda _: copy.close())
 
-    def _place_partner(self, spec: ListenerSpec, connection: socket.socket, host: str, port: int) -> Refusal | None:
+    async def _announced(self, endpoint: Endpoint, connection: socket.socket, host: str, port: int) -> None:
+        """A balancer's connection: whom it speaks for is the partner. Its health checks are its own, and free."""
+        found = await announced.header(connection)
+        spec = self._owners.get(endpoint)
+        if not isinstance(spec, ListenerSpec):  # closed meanwhile
+            return
+        if isinstance(found, Bad):
+            self._answer(Refusal.PROXY_HEADER, spec, host, found.reason)
+            return
+        partner, partner_port = found.source or (host, port)
+        refusal = self._place_partner(spec, connection, partner, partner_port, check=found.source is None)
+        self._answer(refusal, spec, partner)
+
+    def _answer(self, refusal: Refusal | None, spec: Spec, host: str, why: str = "") -> None:
+        if refusal is not None:
+            self._refusals.tell(refusal, spec.name, host, why)
+
+    def _place_partner(
+        self, spec: ListenerSpec, connection: socket.socket, host: str, port: int, *, check: bool = False
+    ) -> Refusal | None:
+        """`check`: a balancer's health check, which no limit of sources is for."""
         entry = self._gates[spec.id](host)
         if entry is None:
             return Refusal.FILTER
-        refusal = self._ledger.refusal(host, spec.id, self._now())
+        refusal = None if check else self._ledger.refusal(host, spec.id, self._now())
         if refusal is not None:
             return refusal
         views = [slot.view() for slot in self.slots]
@@ -103,13 +138,13 @@ class Reception:
             node=node.id if node else "",
             peer_host=host,
             peer_port=port,
-            exempt=self._ledger.is_exempt(host),
+            exempt=check or self._ledger.is_exempt(host),
             known=self._ledger.knows(host),
         )
         session = HeldSession(ticket, spec.name, node.name if node else "")
         if not any(worker.give_partner(session, connection) for worker in self._ready(candidates)):
             return Refusal.BUSY
-        self._ledger.opened(ticket.session, host, spec.id, logs_in=node is not None)
+        self._ledger.opened(ticket.session, host, spec.id, logs_in=node is not None, exempt=check)
         return None
 
     def _place_tunnel(self, spec: TunnelSpec, connection: socket.socket, host: str, port: int) -> Refusal | None:

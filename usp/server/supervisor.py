@@ -114,14 +114,14 @@ class Supervisor:
         if not await self._lives.wait(seconds + KILL_MARGIN):
             log.error("drain.overdue")
             await self.kill()
-        self.reception.close()
+        await self.reception.close()
         log.info("drain.ended")
 
     async def kill(self) -> None:
         """End everything now."""
         self.draining = True
         self._acceptor.close_all()
-        self.reception.close()
+        await self.reception.close()
         for slot in self.slots:
             slot.kill()
         await self._lives.wait()

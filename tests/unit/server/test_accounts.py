@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usp.model import is_password_hash
+from usp.argon2id import is_password_hash
 from usp.secret import Secret
 from usp.server.accounts import Account, Accounts
 

@@ -12,6 +12,7 @@ from tests.unit.server.support import (
     greeting,
     hear,
     listener,
+    node,
     settings,
     snapshot,
     supervised,
@@ -19,7 +20,10 @@ from tests.unit.server.support import (
 )
 from usp.errors import UspError
 from usp.limits import Limits
+from usp.model import ProxyProtocol
+from usp.server import reception
 from usp.server.supervisor import Supervisor
+from usp.snapshot import ListenerSpec
 from usp.status import AckResult
 
 
@@ -106,3 +110,61 @@ async def test_connections_per_source_are_given_back_also_by_a_worker_that_dies(
             await until(lambda: not supervisor.reception._ledger._held)
             await until(lambda: supervisor.slots[0].ready)
         assert await greeting(port)
+
+
+def balanced(port: int, *, trusted: str = "127.0.0.1/32", block: tuple[str, ...] = ()) -> ListenerSpec:
+    proxied = {"proxy_protocol": ProxyProtocol.REQUIRED, "proxy_trusted": (trusted,)}
+    return listener("one", port, nodes=(node(block=block),)).model_copy(update=proxied)
+
+
+async def announce(port: int, header: bytes) -> bytes:
+    async with connected(port) as (reader, writer):
+        writer.write(header)
+        return await hear(reader)
+
+
+async def test_whom_a_balancer_speaks_for_is_the_partner() -> None:
+    port = free_port()
+    limits = Limits(failures=1, connections_per_source=1)
+    async with supervised(settings(workers=1, limits=limits)) as supervisor:
+        await supervisor.apply(snapshot(1, balanced(port, block=("192.0.2.66/32",))))
+        async with connected(port) as (reader, writer):
+            writer.write(b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 22\r\n")
+            assert await hear(reader)
+            (held,) = supervisor._sessions()
+            assert (held.ticket.peer_host, held.ticket.peer_port) == ("192.0.2.7", 4711)
+            assert await announce(port, b"PROXY TCP4 192.0.2.7 198.51.100.1 4712 22\r\n") == b""
+            assert await announce(port, b"PROXY TCP4 192.0.2.8 198.51.100.1 4711 22\r\n")
+            assert await announce(port, b"PROXY TCP4 192.0.2.66 198.51.100.1 4711 22\r\n") == b""
+            writer.write(b"wrong alice\n")
+            await until(supervisor.reception.penalties)
+        assert supervisor.reception.penalties()[0].name == "192.0.2.7"
+        assert await announce(port, b"PROXY UNKNOWN\r\n"), "a health check of the balancer"
+
+
+async def test_no_header_no_entry(capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    async with supervised(settings(workers=1)) as supervisor:
+        await supervisor.apply(snapshot(1, balanced(port)))
+        assert await announce(port, b"SSH-2.0-partner\r\n") == b""
+        assert "code=proxy.header listener=one peer=127.0.0.1 reason=it sent no PROXY header but SSH" in _log(capsys)
+        await supervisor.apply(snapshot(2, balanced(port, trusted="192.0.2.0/24")))
+        assert await announce(port, b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 22\r\n") == b""
+        assert "code=proxy.untrusted" in _log(capsys)
+
+
+async def test_a_listener_that_closes_while_the_header_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    async with supervised(settings(workers=1)) as supervisor:
+        await supervisor.apply(snapshot(1, balanced(port)))
+        async with connected(port) as (reader, writer):
+            await until(lambda: len(supervisor.reception._waiting))
+            monkeypatch.setattr(reception, "MAX_WAITING", 1)
+            assert await greeting(port) == b""
+            await supervisor.apply(snapshot(2))
+            writer.write(b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 22\r\n")
+            assert await hear(reader) == b""
+
+
+def _log(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.replace('"', "")
