@@ -100,7 +100,8 @@ async def _count(connection: AsyncConnection, subjects: list[str], penalty: Pena
 def _refuse(known: Mapping[str, Lockout], now: datetime) -> None:
     left = max((found.left(now) for found in known.values()), default=timedelta())
     if left:
-        raise UspError("auth.locked", retry_after=math.ceil(left.total_seconds()))
+        seconds = math.ceil(left.total_seconds())
+        raise UspError("auth.locked", f"too many failed logins; try again in {seconds} s", retry_after=seconds)
 
 
 def _lockout(row: Row[Any]) -> Lockout:
