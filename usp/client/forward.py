@@ -3,7 +3,8 @@
 `open_forward` resolves, asks the allow list, dials what that permits and hands back the session of the channel. From
 then on bytes are relayed both ways. Neither side is read while the other cannot take more: the channel's window bounds
 what comes from the server, and the target's socket is not read while the window or the link's own socket is full. The
-end of one direction is passed on by itself (half-close); when both have ended, or either side breaks, all is closed.
+end of one direction is passed on by itself (half-close); when both have ended the server closes; when either side
+breaks, all is closed.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         if self._channel is not None:
             if error is not None:
                 self._channel.abort()
-            else:
+            elif not self._target_eof:
                 self._channel.close()
         elif not self._early:
             self._settle()
@@ -83,10 +84,10 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         for data in self._early:
             self._channel.write(data)
         self._early = []
-        if self._transport is None:
-            self._channel.close()
-        elif self._target_eof:
+        if self._target_eof:
             self._pass_eof_on()
+        elif self._transport is None:
+            self._channel.close()
         self._congestion.watch(self._link_full)
         self._read_target("start", stop=False)
 
@@ -96,11 +97,10 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
 
     def eof_received(self) -> bool:
         self._channel_eof = True
-        if self._target_eof or self._transport is None:
-            self._channel.close()
+        if self._target_eof:
             self._close_target()
-            return False
-        self._transport.write_eof()
+        elif self._transport is not None:
+            self._transport.write_eof()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -138,11 +138,12 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             self._transport.resume_reading()
 
     def _pass_eof_on(self) -> None:
-        if self._channel_eof:
-            self._channel.close()
-            self._close_target()
-        elif not self._channel.is_closing():
+        """When both directions have ended it is for the server to close: a close of ours would overtake at its end what
+        it has not handed on yet (asyncssh drops that), and look like a target that broke off."""
+        if not self._channel.is_closing():
             self._channel.write_eof()
+        if self._channel_eof:
+            self._close_target()
 
     def _close_target(self) -> None:
         """Close in peace, but not for ever: a target that reads no more must not keep its connection."""

@@ -22,6 +22,7 @@ class Ports:
 
     partners: int
     passthrough: int
+    tcp: int
     management: int
     tunnel: int
     server_metrics: int
@@ -80,6 +81,7 @@ def plan(root: Path, *, servers: int, port_base: int) -> Layout:
         Ports(
             partners=fixed(port_base + 10 * k),
             passthrough=fixed(port_base + 10 * k + 1),
+            tcp=fixed(port_base + 10 * k + 2),
             management=free(),
             tunnel=free(),
             server_metrics=free(),

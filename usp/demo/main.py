@@ -145,9 +145,13 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
     known_hosts = private_file(
         root / "known_hosts",
         "".join(
-            f"[{LOOPBACK}]:{port} {keys.host_key.public}\n"
+            f"[{LOOPBACK}]:{port} {host_key}\n"
             for ports in layout.servers
-            for port in (ports.partners, ports.passthrough)
+            for port, host_key in (
+                (ports.partners, keys.host_key.public),
+                (ports.passthrough, keys.host_key.public),
+                (ports.tcp, at.host_key),  # Direct Mode: the target's own
+            )
         ),
     )
     first = layout.servers[0]
@@ -160,7 +164,11 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
             "private_key": str(keys.partner.path),
             "known_hosts": str(known_hosts),
         },
-        "listeners": {"partners": {"port": first.partners}, "passthrough": {"port": first.passthrough, **passthrough}},
+        "listeners": {
+            "partners": {"port": first.partners},
+            "passthrough": {"port": first.passthrough, **passthrough},
+            "tcp": {"port": first.tcp},
+        },
         "servers": [
             {
                 "name": process.name,
@@ -219,6 +227,7 @@ async def _configure(
         await setup.prove(ports.partners, keys.host_key.public, username=login["username"], private_key=key)
         if passthrough:
             await setup.prove(ports.passthrough, keys.host_key.public, **passthrough)
+        await setup.prove_tcp(ports.tcp)
 
 
 def _start_manager(processes: Processes, layout: Layout, keys: Keys, password: str) -> tuple[Process, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from dataclasses import dataclass
 from types import TracebackType
@@ -80,7 +81,7 @@ async def configure(
         await make("inbound-nodes", listener, ip_filter="everybody", host_keys=["host-key"], rule=listener)
         await make("routes", listener, inbound_nodes=[listener], outbound_nodes=["target"])
     for number, ports in enumerate(layout.servers, start=1):
-        await _configure_server(make, number, ports, keys, direct=direct)
+        await _configure_server(make, number, ports, keys, target, direct=direct)
     for number in range(1, len(layout.servers) + 1):
         await api.post(f"/servers/usp-server-{number}/push?wait={PUSH_SECONDS}")
 
@@ -113,7 +114,7 @@ async def _configure_rules(make: Any, keys: Keys, target: Target, username: str,
     )
 
 
-async def _configure_server(make: Any, number: int, ports: Any, keys: Keys, *, direct: bool) -> None:
+async def _configure_server(make: Any, number: int, ports: Any, keys: Keys, target: Target, *, direct: bool) -> None:
     server, tunnel, client = f"usp-server-{number}", f"tunnel-{number}", f"usp-client-{number}"
     path: dict[str, str] = {}
     await make(
@@ -128,17 +129,12 @@ async def _configure_server(make: Any, number: int, ports: Any, keys: Keys, *, d
     # One port per listener on one machine: server k has its own set of listeners.
     suffix = "" if number == 1 else f"-{number}"
     for listener, port in zip(LISTENERS, (ports.partners, ports.passthrough), strict=True):
-        name = listener + suffix
-        await make(
-            "listeners",
-            name,
-            address=LOOPBACK,
-            port=port,
-            type="sftp",
-            route=listener,
-            default_outbound_node="target",
-        )
-        await make("deployments", f"{listener}-on-{server}", listener=name, proxy_server=server, **path)
+        fields = {"type": "sftp", "route": listener, "default_outbound_node": "target"}
+        await make("listeners", listener + suffix, address=LOOPBACK, port=port, **fields)
+        await make("deployments", f"{listener}-on-{server}", listener=listener + suffix, proxy_server=server, **path)
+    fields = {"type": "tcp", "ip_filter": "everybody", "target_host": target.host}
+    await make("listeners", "tcp" + suffix, address=LOOPBACK, port=ports.tcp, target_port=target.port, **fields)
+    await make("deployments", f"tcp-on-{server}", listener="tcp" + suffix, proxy_server=server, **path)
 
 
 async def prove(
@@ -168,3 +164,28 @@ async def prove(
             if asyncio.get_running_loop().time() > deadline:
                 raise UspError("internal", f"no partner can log in on port {port}: {error}") from error
         await asyncio.sleep(0.2)
+
+
+async def prove_tcp(port: int) -> None:
+    """Read the target's SSH identification through Direct Mode. Raises internal when there is none within 30 s."""
+    said = b""
+    try:
+        async with asyncio.timeout(LOGIN_SECONDS):
+            while not said.startswith(b"SSH-"):
+                await asyncio.sleep(0.1 if said else 0)
+                said = await _first_line(port) or b"(nothing)"
+    except TimeoutError:
+        raise UspError("internal", f"no SSH server answers on port {port}: {said!r}") from None
+
+
+async def _first_line(port: int) -> bytes:
+    try:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        try:
+            return await reader.readline()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+    except OSError:
+        return b""

@@ -67,7 +67,7 @@ class Abilities:
 
 
 AVAILABLE: Final = Abilities(
-    listeners=frozenset({ListenerType.SFTP}),
+    listeners=frozenset(ListenerType),
     rules=frozenset(each for each in RULE_COMBINATIONS if each[1] is not InboundSource.LDAP),
 )
 

@@ -59,7 +59,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """`doors`: (listener id, node id) -> Door."""
+    """`doors`: (listener id, node id) -> Door. Listeners in Direct Mode have none: nobody is met there."""
 
     snapshot: Snapshot
     doors: Mapping[tuple[str, str], Door]
@@ -109,8 +109,11 @@ class _Builder:
         for number, repository in enumerate(snapshot.content.repositories):
             self._accounts[repository.id] = self._repository(repository, ("repositories", number))
         for number, listener in enumerate(snapshot.content.listeners):
+            self._check_path(listener, ("listeners", number), snapshot)
             if listener.type is ListenerType.SFTP:
-                yield from self._doors_of(listener, ("listeners", number), snapshot)
+                yield from self._doors_of(listener, ("listeners", number))
+            elif listener.direct is None:
+                self._problems.append(Problem(("listeners", number, "direct"), "is required for type 'tcp'"))
 
     def check_tunnels(self, snapshot: Snapshot) -> None:
         for number, spec in enumerate(snapshot.content.tunnels):
@@ -121,12 +124,14 @@ class _Builder:
             return keys.parse_private(spec.private_key)
         return tunnel_server_end(spec.private_key, [each.public_key for each in spec.clients], self._link_timing)
 
-    def _doors_of(self, listener: ListenerSpec, loc: Loc, snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], Door]]:
+    def _check_path(self, listener: ListenerSpec, loc: Loc, snapshot: Snapshot) -> None:
+        if listener.path is not None and snapshot.tunnel(listener.path.tunnel) is None:
+            self._problems.append(Problem((*loc, "path", "tunnel"), "is no tunnel of this snapshot"))
+
+    def _doors_of(self, listener: ListenerSpec, loc: Loc) -> Iterator[tuple[tuple[str, str], Door]]:
         if listener.target is None:
             self._problems.append(Problem((*loc, "target"), "is required for type 'sftp'"))
             return
-        if listener.path is not None and snapshot.tunnel(listener.path.tunnel) is None:
-            self._problems.append(Problem((*loc, "path", "tunnel"), "is no tunnel of this snapshot"))
         spec = listener.target
         options = self._attempt(
             (*loc, "target", "host_keys"), lambda: target_facing(spec.host_keys, spec.algorithms, self._timing)

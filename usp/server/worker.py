@@ -30,6 +30,7 @@ from usp.server import ipc, messages, probe
 from usp.server.admission import DENIALS, OK
 from usp.server.audit import JsonValue
 from usp.server.barred import Barred
+from usp.server.direct import Direct
 from usp.server.ipc import Channel
 from usp.server.messages import ToWorker
 from usp.server.prepared import Prepared, link_timing, prepare
@@ -68,7 +69,7 @@ class Worker:
         self._versions: dict[int, Prepared] = {}
         self._current = 0
         self._preparing = 0
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Session | Direct] = {}
         self._serving = tasks.TaskSet()
         self._others = tasks.TaskSet()
         self._draining = False
@@ -184,12 +185,18 @@ class Worker:
             self._channel.post(messages.SessionEnded(session=ticket.session, outcome=outcome))
             self._forget()
 
-    def _session(self, ticket: messages.Partner) -> Session:
-        door = self._versions[ticket.version].doors[ticket.listener, ticket.node]
-        path = door.listener.path
+    def _session(self, ticket: messages.Partner) -> Session | Direct:
+        ready = self._versions[ticket.version]
+        listener = ready.snapshot.listener(ticket.listener)
+        assert listener is not None
+        path = listener.path
 
         def find_link() -> Link | None:
             return self._links.get(path.tunnel, path.client) if path else None
+
+        if listener.direct is not None:
+            return Direct(ticket, listener, self._limits, find_link, self._tell)
+        door = ready.doors[ticket.listener, ticket.node]
 
         def barred(username: str) -> bool:
             return not ticket.exempt and username not in ticket.known and self._barred.holds(username, self._now())

@@ -59,6 +59,7 @@ async def test_bytes_arrive_whole_both_ways_on_several_connections(seed: int) ->
             sending = asyncio.create_task(send(writer, data, rng))
             assert await reader.read(READ_ALL) == data
             await sending
+            writer.close()
 
         await asyncio.gather(*(one(size) for size in (0, 1, 65_537, rng.randrange(3_000_000))))
         await until(lambda: not peer.forwards)
@@ -77,6 +78,7 @@ async def test_each_direction_ends_by_itself() -> None:
         writer.write(b"abc")
         writer.write_eof()
         assert await reader.read(READ_ALL) == b"cba"
+        writer.close()
         await until(lambda: not peer.forwards)
 
 
@@ -94,6 +96,7 @@ async def test_a_target_that_ends_first_still_hears_the_rest() -> None:
         writer.write(b"x" * 500_000)
         writer.write_eof()
         assert await heard == b"x" * 500_000
+        writer.close()
         await until(lambda: not peer.forwards)
 
 

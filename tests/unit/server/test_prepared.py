@@ -97,6 +97,8 @@ def test_a_client_with_a_bad_key() -> None:
 
 def test_direct_mode_needs_no_preparation() -> None:
     made = changed(snapshot(22), "listeners.0.type", "tcp")
+    assert list(problems(made)) == ["listeners.0.direct"]
+    made = changed(made, "listeners.0.direct", {"filter": {}, "host": "10.0.0.1", "port": 22})
     ready, found = prepare(made.to_wire(), "s1", settings())
     assert found == ()
     assert ready is not None
