@@ -218,7 +218,13 @@ def rotate_kek(settings: ManagerSettings) -> None:
     if previous is None:
         hint = "encryption.kek is to be the new key, and rotation { previous_kek = ... } in it the one before"
         raise UspError("settings.invalid", f"there is no encryption.rotation block: {hint}")
-    done = tasks.run(rotate_kek(url(settings), settings.encryption.key(), previous))
+
+    async def rotate() -> Any:
+        done = await rotate_kek(url(settings), settings.encryption.key(), previous)
+        await _note(settings, "kek.rotate", rewrapped=done.rewrapped, already=done.already)
+        return done
+
+    done = tasks.run(rotate())
     click.echo(
         f"{done.rewrapped} data keys were wrapped with the new key, {done.already} had been before. The previous key "
         "is not needed any more: remove encryption.rotation on every manager."
@@ -230,17 +236,25 @@ def rotate_kek(settings: ManagerSettings) -> None:
 def rotate_data_key(settings: ManagerSettings) -> None:
     from usp.manager.store.keys import rotate_data_key
 
-    encryption = settings.encryption
-    count = tasks.run(
-        rotate_data_key(
-            url(settings),
-            encryption.key(),
-            encryption.previous_key(),
-            now=datetime.now(UTC),
-            new_id=lambda: str(uuid4()),
-        )
-    )
+    kek, previous = settings.encryption.key(), settings.encryption.previous_key()
+
+    async def rotate() -> int:
+        now, new_id = datetime.now(UTC), lambda: str(uuid4())
+        count = await rotate_data_key(url(settings), kek, previous, now=now, new_id=new_id)
+        await _note(settings, "data_key.rotate", keys=count)
+        return count
+
+    count = tasks.run(rotate())
     click.echo(f"there are {count} data keys now; managers that run take the new one up when they are started again")
+
+
+async def _note(settings: ManagerSettings, action: str, **detail: Any) -> None:
+    """An event of what was done beside the application."""
+    from usp.manager.store.rows import Role
+    from usp.manager.users import Actor
+
+    async with opened(settings) as app:
+        await app.note(Actor(LOCAL, Role.ADMIN), action, **detail)
 
 
 def _password(from_stdin: bool) -> str:

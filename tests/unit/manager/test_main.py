@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -160,6 +161,14 @@ def test_the_key_is_rotated(ready: Place, monkeypatch: pytest.MonkeyPatch) -> No
     (ready.folder / "kek").unlink()
     assert ready.run("token", "add", "two", "--user", "admin").exit_code == 0
     monkeypatch.delenv("THE_NEW_KEK")
+    with sqlite3.connect(ready.folder / "usp.db") as database:
+        noted = database.execute("SELECT action, author, detail FROM usp_event WHERE action LIKE '%rotate'").fetchall()
+    database.close()
+    assert noted == [
+        ("data_key.rotate", "usp-manager", '{"keys":2}'),
+        ("kek.rotate", "usp-manager", '{"rewrapped":2,"already":0}'),
+        ("kek.rotate", "usp-manager", '{"rewrapped":0,"already":2}'),
+    ]
     unset = ready.run("token", "add", "three", "--user", "admin")
     assert (unset.exit_code, "environment variable that is not set" in unset.stderr) == (2, True)
     assert new not in done.output + unset.output
@@ -216,7 +225,7 @@ def test_the_daemon(ready: Place) -> None:
         base = f"https://127.0.0.1:{ready.port}"
         assert ready.get(f"{base}/api/v1/servers")[0] == 401
         status, body = ready.get(f"{base}/api/v1/servers", token)
-        assert (status, json.loads(body)) == (200, {"items": []})
+        assert (status, json.loads(body)) == (200, {"items": [], "next": None})
         assert ready.get(f"{base}/livez")[0] == 200
         assert ready.get(f"{base}/readyz")[0] == 200
         status, body = ready.get(f"http://127.0.0.1:{ready.metrics}/metrics")

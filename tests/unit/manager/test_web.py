@@ -61,14 +61,28 @@ async def serving(application: Any, settings: ManagerWeb) -> AsyncIterator[Web]:
 
 
 @asynccontextmanager
-async def asked(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def asked(port: int, headers: bytes = b"") -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     context = ssl.create_default_context(cadata=CA.cert)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n")
     try:
         yield reader, writer
     finally:
         writer.close()
+
+
+async def test_who_asks_is_who_connects(settings: ManagerWeb, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From loopback, too, which web servers like to believe."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    seen: list[str] = []
+
+    async def noting(scope: dict[str, Any], receive: Any, send: Send) -> None:
+        seen.append(scope["client"][0])
+        await hello(scope, receive, send)
+
+    async with serving(noting, settings), asked(settings.port, b"X-Forwarded-For: 192.0.2.7\r\n") as (reader, _):
+        await reader.readuntil(b"hello")
+    assert seen == ["127.0.0.1"]
 
 
 async def test_it_serves(settings: ManagerWeb) -> None:
