@@ -163,8 +163,12 @@ class Content(Model):
     repositories: tuple[RepositorySpec, ...] = ()
 
     def to_wire(self) -> bytes:
-        """Canonical JSON with the secrets in clear: for mutual TLS, the worker's memfd and the vault only."""
-        return self.model_dump_json(context=REVEAL).encode()
+        """Canonical JSON with the secrets in clear: for mutual TLS, the worker's memfd and the vault only.
+
+        What has its default is left out. So a field that a later release adds changes no digest of a version that was
+        made before, and an older server takes what does not use it. (A default, once released, therefore stays.)
+        """
+        return self.model_dump_json(context=REVEAL, exclude_defaults=True).encode()
 
     def digest(self) -> str:
         """SHA-256 of the canonical form, in hex."""
@@ -178,7 +182,7 @@ class Snapshot(Model):
     them even for a moment. It is no part of the configuration: the digest does not cover it.
     """
 
-    protocol: int = PROTOCOL
+    protocol: int
     server: Name
     version: int = Field(ge=1)
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -187,11 +191,11 @@ class Snapshot(Model):
 
     @classmethod
     def of(cls, server: str, version: int, content: Content) -> Snapshot:
-        return cls(server=server, version=version, digest=content.digest(), content=content)
+        return cls(protocol=PROTOCOL, server=server, version=version, digest=content.digest(), content=content)
 
     def to_wire(self) -> bytes:
         """JSON with the secrets in clear (see `Content.to_wire`)."""
-        return self.model_dump_json(context=REVEAL).encode()
+        return self.model_dump_json(context=REVEAL, exclude_defaults=True).encode()
 
     def listener(self, id: str) -> ListenerSpec | None:
         return next((spec for spec in self.content.listeners if spec.id == id), None)

@@ -27,6 +27,16 @@ def test_the_digest_covers_the_content_not_the_version() -> None:
     assert changed.digest() != CONTENT.digest()
 
 
+def test_what_has_its_default_does_not_travel() -> None:
+    """So a digest stays when a later release adds a field."""
+    assert b'"startup"' not in CONTENT.to_wire()
+    assert b'"path"' not in CONTENT.to_wire()
+    snapshot = Snapshot.of("s", 1, CONTENT)
+    assert b'"protocol"' in snapshot.to_wire()
+    assert b'"stopped"' not in snapshot.to_wire()
+    assert Content.model_validate_json(CONTENT.to_wire()).digest() == CONTENT.digest()
+
+
 def test_lookup_by_id() -> None:
     snapshot = Snapshot.of("s", 1, CONTENT)
     assert snapshot.listener("l1") == LISTENER

@@ -17,7 +17,7 @@ from usp.manager.store.database import Database
 from usp.manager.store.keys import Keys
 from usp.manager.store.rows import Pushable, Version
 from usp.manager.store.servers import upsert
-from usp.snapshot import Content, Snapshot
+from usp.snapshot import PROTOCOL, Content, Snapshot
 from usp.status import PushState, Report, ServerState
 
 REASON_LENGTH = 1000
@@ -82,7 +82,7 @@ class Versions:
             raise _not_found(server, number)
         vault = await self._keys.vault_for([found.content])
         content = read_content(vault.open(found.content, _place(server, number)))
-        snapshot = Snapshot(server=server, version=number, digest=found.digest, content=content)
+        snapshot = Snapshot(protocol=PROTOCOL, server=server, version=number, digest=found.digest, content=content)
         return Pushable(_version(found), snapshot)
 
     async def pushed(
