@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from usp import __version__
-from usp.cli import access, bulk, diagnose, shell, show, stored, versions
+from usp.cli import access, bulk, diagnose, penalties, shell, show, stored, versions
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
@@ -301,7 +301,7 @@ SESSIONS: Final[tuple[show.Column, ...]] = (
 )
 
 
-for _function in (*versions.COMMANDS, *diagnose.COMMANDS, *bulk.COMMANDS, *access.COMMANDS):
+for _function in (*versions.COMMANDS, *diagnose.COMMANDS, *bulk.COMMANDS, *access.COMMANDS, *penalties.COMMANDS):
     command(_function)
 main.add_command(shell.completion)
 for _group, (_about, _functions) in access.GROUPS.items():

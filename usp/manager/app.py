@@ -22,6 +22,7 @@ from usp.manager.entry import Entry
 from usp.manager.guard import Guard
 from usp.manager.history import History
 from usp.manager.logins import Logins
+from usp.manager.penalties import Penalties
 from usp.manager.pushes import Pushes
 from usp.manager.rollouts import Rollouts
 from usp.manager.store import Store
@@ -72,6 +73,7 @@ class App:
         self.pushes = Pushes(store, self.bell, clock, self.note)
         self.rollouts = Rollouts(store, self.bell, clock, self.note)
         self.history = History(store)
+        self.penalties = Penalties(store, self.controls, self.note)
 
     async def close(self) -> None:
         self.administrators.close()

@@ -14,9 +14,11 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 from pydantic import ValidationError
+from yarl import URL
 
 from usp import tls
 from usp.diagnosis import LIMIT, MARGIN, Diagnosis, KeyScan, Probe
@@ -26,7 +28,7 @@ from usp.manager.kinds import item_of
 from usp.model import CaCertificate, Model, ProxyServer, Record, TlsCertificate
 from usp.secret import REVEAL, Secret
 from usp.snapshot import Snapshot
-from usp.status import Ack, Report, SessionStatus
+from usp.status import Ack, PenaltyStatus, Report, SessionStatus
 
 MAX_ANSWER: Final = 16 << 20
 
@@ -38,6 +40,10 @@ REFUSALS: Final = frozenset({404, 503})
 
 class _Sessions(Model):
     sessions: tuple[SessionStatus, ...]
+
+
+class _Penalties(Model):
+    penalties: tuple[PenaltyStatus, ...]
 
 
 M = TypeVar("M", bound=Model)
@@ -94,6 +100,15 @@ class Controls:
     async def kill(self, endpoint: Endpoint, session: str) -> None:
         await self._ask(endpoint, "DELETE", f"/v1/sessions/{session}", refusals={404})
 
+    async def penalties(self, endpoint: Endpoint) -> tuple[PenaltyStatus, ...]:
+        return self._parsed(_Penalties, await self._ask(endpoint, "GET", "/v1/ledger")).penalties
+
+    async def release(self, endpoint: Endpoint, key: str) -> None:
+        """UspError penalty.unknown when nothing is held against it."""
+        refusal = _refusal(await self._ask(endpoint, "DELETE", f"/v1/ledger/{quote(key, safe='')}", refusals={404}))
+        if refusal is not None:
+            raise refusal
+
     async def probe(self, endpoint: Endpoint, ask: Probe) -> Diagnosis:
         """What the server found on a listener's way to its target; it may refuse with a code of its own."""
         return await self._diagnosis(endpoint, "/v1/probe", ask)
@@ -146,7 +161,7 @@ class Controls:
             client = await self._client(endpoint)
             async with client.request(
                 method,
-                f"https://{host}:{endpoint.port}{path}",
+                URL(f"https://{host}:{endpoint.port}{path}", encoded=True),
                 data=body,
                 headers=headers,
                 allow_redirects=False,
