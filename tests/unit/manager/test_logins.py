@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from tests.unit.manager.site import PASSWORD, READER, Clock, opened
 from usp.errors import UspError
@@ -318,3 +320,27 @@ async def test_logins_are_listed_and_ended(app: App, logins: Logins, clock: Cloc
     clock.move(1001)
     await logins.login("reader", PASSWORD, "192.0.2.1")
     assert len(await app.store.users.logins()) == 1, "and do not pile up"
+
+
+async def test_a_name_that_nobody_has_costs_the_same(app: App, logins: Logins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same statements reach the database, and one password is hashed. (How long that takes: test_passwords.)"""
+    said: list[str] = []
+    fits = app.administrators.passwords._fits
+
+    def hashing(stored: str, password: str) -> bool:
+        said.append("hash")
+        return fits(stored, password)
+
+    def executing(connection: object, cursor: object, statement: str, *_: object) -> None:
+        said.append(statement)
+
+    monkeypatch.setattr(app.administrators.passwords, "_fits", hashing)
+    event.listen(Engine, "before_cursor_execute", executing)
+    told = {}
+    for name in ("admin", "nobody", "boss"):  # the last has no password
+        said.clear()
+        assert (await fail(logins, name, f"192.0.2.{len(told)}")).code == "auth.invalid"
+        told[name] = list(said)
+    event.remove(Engine, "before_cursor_execute", executing)
+    assert told["admin"] == told["nobody"] == told["boss"]
+    assert told["admin"].count("hash") == 1
