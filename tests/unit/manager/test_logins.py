@@ -336,7 +336,7 @@ async def test_a_name_that_nobody_has_costs_the_same(app: App, logins: Logins, m
 
     monkeypatch.setattr(app.administrators.passwords, "_fits", hashing)
     event.listen(Engine, "before_cursor_execute", executing)
-    told = {}
+    told: dict[str, list[str]] = {}
     for name in ("admin", "nobody", "boss"):  # the last has no password
         said.clear()
         assert (await fail(logins, name, f"192.0.2.{len(told)}")).code == "auth.invalid"
