@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from usp.manager import rollout
 from usp.manager.api.auth import Admin, Asking, TheApp
@@ -24,14 +24,16 @@ class PushMany(Body):
     servers: list[Annotated[str, Field(min_length=1, max_length=255)]] = Field(
         min_length=1, max_length=1000, description="Proxy Servers, by id or name, in order", examples=[["usp-server-1"]]
     )
-    canary: bool = Field(
+    canary: StrictBool = Field(
         default=False, description="The others only get it when the first one has applied it and is healthy"
     )
     wait: float = Field(
         default=60.0, ge=1, le=3600, allow_inf_nan=False, description="Seconds that each server gets", examples=[60]
     )
     comment: Comment = ""
-    force: bool = Field(default=False, description="Make versions even where the server has this configuration already")
+    force: StrictBool = Field(
+        default=False, description="Make versions even where the server has this configuration already"
+    )
 
 
 class ServerPush(Model):

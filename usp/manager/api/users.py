@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Response
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AwareDatetime, BeforeValidator, Field, StrictBool
 
 from usp.errors import Problem, UspError
 from usp.manager.api.access import Body, Email, FullName, given
@@ -40,7 +40,7 @@ class NewUser(Body):
     role: Role = Role.READ_ONLY
     full_name: FullName = ""
     email: Email = ""
-    enabled: bool = True
+    enabled: StrictBool = True
 
 
 class ChangedUser(Body):
@@ -50,7 +50,7 @@ class ChangedUser(Body):
     role: Role = Role.READ_ONLY
     full_name: FullName = ""
     email: Email = ""
-    enabled: bool = True
+    enabled: StrictBool = True
 
 
 class User(Model):

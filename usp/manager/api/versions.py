@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from usp.errors import UspError
 from usp.manager import diff
@@ -176,13 +176,15 @@ class Push(Body):
     """Why it is pushed."""
 
     comment: Comment = ""
-    force: bool = Field(default=False, description="Make a version even if the server has this configuration already")
+    force: StrictBool = Field(
+        default=False, description="Make a version even if the server has this configuration already"
+    )
 
 
 class Rollback(Push):
     """To which version, and why."""
 
-    version: int = Field(ge=1, le=2**53, description="Whose content is to be in force again")
+    version: int = Field(strict=True, ge=1, le=2**53, description="Whose content is to be in force again")
 
 
 @router.get("/{name}/diff", operation_id="diff_server")
