@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
@@ -256,6 +258,17 @@ async def test_idle(target: Target) -> None:
                 await sftp.stat("/")
             await partner.wait_closed()
         assert await gateway.outcome() is Outcome.IDLE
+
+
+async def test_a_session_may_last_so_long_however_busy(target: Target) -> None:
+    async with serving(target.port, replace(limits(), session=0.3)) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            with contextlib.suppress(asyncssh.Error):
+                for _ in range(500):
+                    await sftp.stat("/")
+                    await asyncio.sleep(0.01)
+            await partner.wait_closed()
+        assert await gateway.outcome() is Outcome.LIMIT
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DRAINED, Outcome.KILLED])

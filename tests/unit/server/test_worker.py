@@ -54,11 +54,11 @@ class Supervised:
         assert (await self.prepare(made)).problems == ()
         self.channel.post(messages.Commit(version=made.version))
 
-    def admit(self, session: str, version: int = 1, node: str = "n1") -> socket.socket:
+    def admit(self, session: str, version: int = 1, node: str = "n1", **more: Any) -> socket.socket:
         """Our end of a connection that the worker gets as partner."""
         ours, theirs = socket.socketpair()
         ticket = messages.Partner(
-            session=session, version=version, listener="l1", node=node, peer_host="192.0.2.1", peer_port=5
+            session=session, version=version, listener="l1", node=node, peer_host="192.0.2.1", peer_port=5, **more
         )
         assert self.channel.send(ticket, (theirs.fileno(),))
         theirs.close()
@@ -93,7 +93,7 @@ async def worker(**server: Any) -> AsyncIterator[Supervised]:
 
 
 @asynccontextmanager
-async def partner(sock: socket.socket) -> AsyncIterator[asyncssh.SSHClientConnection]:
+async def partner(sock: socket.socket, password: str = PASSWORD) -> AsyncIterator[asyncssh.SSHClientConnection]:
     connection = await asyncssh.connect(
         "partner",
         sock=sock,
@@ -101,7 +101,7 @@ async def partner(sock: socket.socket) -> AsyncIterator[asyncssh.SSHClientConnec
         known_hosts=([keys.parse_public(HOST_LINE)], [], []),
         client_keys=None,
         username=USER,
-        password=PASSWORD,
+        password=password,
     )
     try:
         yield connection
@@ -157,6 +157,43 @@ async def test_kill_and_drain(target: Target) -> None:
             await it.hear(messages.SessionEnded, session="b", outcome=Outcome.DRAINED)
             await two.wait_closed()
         assert await it.ended() == 0
+
+
+async def test_logins_are_told_and_a_username_may_be_barred(target: Target) -> None:
+    async with worker() as it:
+        await it.apply(snapshot(target.port))
+
+        async def refused(session: str, password: str = PASSWORD) -> None:
+            with pytest.raises(asyncssh.PermissionDenied):
+                async with partner(it.admit(session), password):
+                    pass
+            await it.hear(messages.LoginFailed, session=session, username=USER)
+            await it.hear(messages.SessionEnded, session=session)
+
+        async def accepted(session: str, **more: Any) -> None:
+            async with partner(it.admit(session, **more)):
+                await it.hear(messages.Authenticated, session=session, username=USER)
+            await it.hear(messages.SessionEnded, session=session)
+
+        await refused("wrong", "wrong")
+        await accepted("right")
+        asked = target.logins
+        it.channel.post(messages.Bar(username=USER, seconds=60))
+        await refused("barred")
+        assert target.logins == asked, "nobody judged it"
+        await accepted("exempt", exempt=True)
+        await accepted("known", known=(USER,))
+        it.channel.post(messages.Bar(username=USER, seconds=0))
+        await accepted("released")
+
+
+async def test_a_session_over_the_limit_is_told_so(target: Target) -> None:
+    async with worker() as it:
+        await it.apply(snapshot(target.port))
+        async with partner(it.admit("a")) as one:
+            it.channel.post(messages.Kill(session="a", outcome=Outcome.LIMIT))
+            await it.hear(messages.SessionEnded, session="a", outcome=Outcome.LIMIT)
+            await one.wait_closed()
 
 
 async def test_the_supervisor_is_gone(target: Target) -> None:
