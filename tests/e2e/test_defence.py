@@ -174,7 +174,6 @@ def test_forged_and_missing_headers_are_refused(suite: Suite, proxied: None) -> 
     assert banner(PROXIED, "127.0.0.9", b"PROXY UNKNOWN\r\n") == b"SSH-2.0-", "a health check"
     assert banner(PROXIED, GUILTY, header) == b""
     assert banner(PROXIED, "127.0.0.9", b"SSH-2.0-partner\r\n") == b""
-    logs = suite.logs()
-    assert "proxy.untrusted" in logs
-    assert "it sent no PROXY header but SSH" in logs
+    wait_until(lambda: "proxy.untrusted" in suite.logs(), 5, "the log tells of the stranger")
+    wait_until(lambda: "it sent no PROXY header but SSH" in suite.logs(), 5, "and of the missing header")
     assert not penalties(suite)
