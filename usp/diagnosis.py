@@ -11,7 +11,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from usp.model import Algorithms, Host, Model, Port
+from usp.algorithms import Algorithms
+from usp.model import Host, Model, Port
 from usp.secret import Secret
 from usp.snapshot import PathSpec, TargetSpec
 

@@ -24,6 +24,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny
 
+from usp.algorithms import Algorithms
 from usp.errors import Problem
 from usp.secret import Secret
 
@@ -265,15 +266,6 @@ class Rule(Item):
             for field in ("username", "password", "private_key"):
                 if getattr(self, field) is not None:
                     yield Problem((field,), "goes with outbound_credentials 'dedicated' only")
-
-
-class Algorithms(Model):
-    """SSH algorithms in order of preference; an empty list means this release's default."""
-
-    ciphers: tuple[AlgorithmName, ...] = ()
-    macs: tuple[AlgorithmName, ...] = ()
-    kex: tuple[AlgorithmName, ...] = ()
-    host_key_types: tuple[AlgorithmName, ...] = ()
 
 
 class InboundNode(Item):

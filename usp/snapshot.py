@@ -12,8 +12,8 @@ from typing import Final
 
 from pydantic import Field
 
+from usp.algorithms import Algorithms
 from usp.model import (
-    Algorithms,
     Banner,
     BindAddress,
     Cidr,

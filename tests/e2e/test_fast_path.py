@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.suite import Suite, random_file, sha256
 
-CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"]
+CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
@@ -21,6 +21,19 @@ def test_rekeys_in_both_directions(suite: Suite, tmp_path: Path, cipher: str) ->
     done = suite.sftp(batch, "-o", "RekeyLimit=4M", "-c", cipher)
     assert done.returncode == 0, done.stderr
     assert sha256(tmp_path / "down") == digest
+
+
+def test_rekeys_without_the_fast_path(suite: Suite, tmp_path: Path) -> None:
+    """A cipher that it does not know."""
+    found = suite.api("GET", "/items/inbound-nodes/partners")
+    fields = {name: found[name] for name in ("name", "ip_filter", "host_keys", "rule")}
+    suite.api("PUT", "/items/inbound-nodes/partners", {**fields, "algorithms": {"profile": "compatible"}})
+    suite.api("POST", "/servers/usp-server-1/push?wait=10")
+    try:
+        test_rekeys_in_both_directions(suite, tmp_path, "aes128-ctr")
+    finally:
+        suite.api("PUT", "/items/inbound-nodes/partners", fields)
+        suite.api("POST", "/servers/usp-server-1/push?wait=10")
 
 
 def test_a_target_that_stands_still_for_a_while(own_suite: Suite, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import asyncssh
 
+from usp.algorithms import Algorithms
 from usp.diagnosis import LIMIT, Diagnosis, Hop, HopName, HostKey, KeyScan, Login, PathProbe, Task
 from usp.errors import UspError
-from usp.model import Algorithms
 from usp.server import outbound
 from usp.server.outbound import Target
 from usp.server.tunnels import Link

@@ -2,7 +2,8 @@
 
 Towards partners: partial success (RFC 4252, 5.1), so that a login may take several methods; the proof of a key is told
 apart from the mere question about it; certificates must name their user (asyncssh lets one without names be
-anybody's); no SHA-1 signatures; whoever asks for the login service again before each attempt (paramiko does) gets it,
+anybody's); no signatures but those of the
+node's profile; whoever asks for the login service again before each attempt (paramiko does) gets it,
 as from OpenSSH. Towards targets: a key that was refused is not followed by anything weaker.
 """
 
@@ -21,7 +22,6 @@ from asyncssh.public_key import SSHOpenSSHCertificate
 from usp.errors import UspError
 from usp.ssh import keys
 from usp.ssh.connect import ClientConnection, ServerConnection
-from usp.ssh.options import SIGNATURES
 
 SFTP_COMMANDS: Final = (None, "internal-sftp")
 """What a certificate's critical option `force-command` may say: nothing else is to be had here."""
@@ -53,7 +53,7 @@ class PartnerConnection(ServerConnection):
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         fits = await super().validate_public_key(username, key_data, msg, signature)
         if msg:
-            fits = fits and _signature_algorithm(signature) in SIGNATURES
+            fits = fits and _signature_algorithm(signature) in self._sig_algs
         return await self._owner.key_tried(_fingerprint(key_data), fits=fits, proven=bool(msg))
 
     async def _validate_openssh_certificate(self, username: str, cert: SSHOpenSSHCertificate) -> asyncssh.SSHKey | None:
@@ -86,11 +86,11 @@ class TargetConnection(ClientConnection):
     _packet_handlers = {**SSHConnection._packet_handlers, MSG_USERAUTH_FAILURE: _process_refusal}  # noqa: RUF012
 
 
-def _signature_algorithm(signature: bytes) -> str:
+def _signature_algorithm(signature: bytes) -> bytes:
     try:
-        return SSHPacket(signature).get_string().decode("ascii", "replace")
+        return SSHPacket(signature).get_string()
     except PacketDecodeError:
-        return ""
+        return b""
 
 
 def _fingerprint(key_data: bytes) -> str:

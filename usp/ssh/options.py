@@ -5,8 +5,8 @@ nothing is left out. Options are made once per node, target or tunnel (30-100 us
 gets a shallow copy (`one_use`, 3 us) because asyncssh keeps state of a connection in them: the future that waits for
 the login, and the signature algorithm that was agreed on, which it stores in the *shared* key pair.
 
-No SHA-1, no CBC, no compression, no GSSAPI, no host-based login, no agent, X11, pty or scp. AES-GCM goes first: it is
-by far the cheapest on CPUs with AES instructions. Terrapin is countered by strict kex, which asyncssh always offers.
+No compression, no GSSAPI, no host-based login, no agent, X11, pty or scp; SHA-1 and CBC in the profile `legacy` only
+(`usp.algorithms`). Terrapin is countered by strict kex, which asyncssh always offers.
 """
 
 from __future__ import annotations
@@ -21,57 +21,18 @@ from typing import Any, Final, TypeVar
 import asyncssh
 from asyncssh import kex as _kex
 
+from usp.algorithms import MODERN, OFFERS, Algorithms
 from usp.errors import UspError
-from usp.model import Algorithms
 from usp.secret import Secret
 from usp.ssh import keys
 
 VERSION: Final = "USP"
 """Software version of our identification string (RFC 4253, 4.2): no release number for strangers."""
 
-CIPHERS: Final = (
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
-    "aes128-ctr",
-    "aes192-ctr",
-    "aes256-ctr",
-)
-MACS: Final = (
-    "hmac-sha2-256-etm@openssh.com",
-    "hmac-sha2-512-etm@openssh.com",
-    "hmac-sha2-256",
-    "hmac-sha2-512",
-)
-_KEX_WANTED: Final = (
-    "mlkem768x25519-sha256",
-    "sntrup761x25519-sha512",
-    "sntrup761x25519-sha512@openssh.com",
-    "curve25519-sha256",
-    "curve25519-sha256@libssh.org",
-    "ecdh-sha2-nistp256",
-    "ecdh-sha2-nistp384",
-    "ecdh-sha2-nistp521",
-    "diffie-hellman-group-exchange-sha256",
-    "diffie-hellman-group16-sha512",
-    "diffie-hellman-group18-sha512",
-    "diffie-hellman-group14-sha256",
-)
 _KEX_HERE: Final = {name.decode("ascii") for name in _kex.get_kex_algs()}
-KEX: Final = tuple(name for name in _KEX_WANTED if name in _KEX_HERE)
-"""The post-quantum hybrids need a recent OpenSSL or liboqs: they are offered where they are there."""
-SIGNATURES: Final = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-)
+"""The post-quantum hybrids need a recent OpenSSL or liboqs: of a profile's they are offered where they are there."""
+SIGNATURES: Final = MODERN.host_key_types
 
-TUNNEL_CIPHERS: Final = CIPHERS[:3]
 TUNNEL_WINDOW: Final = 4 << 20
 """Receive window per forwarded connection: what one of them may have under way, 160 Mbit/s at 200 ms."""
 TUNNEL_PACKET: Final = 256 << 10
@@ -105,7 +66,7 @@ def partner_facing(
     """
     private = [keys.parse_private(text) for text in host_keys]
     options = _server(private, _offer(algorithms), timing)
-    types = set(algorithms.host_key_types or SIGNATURES)
+    types = algorithms.offer().host_key_types
     options.server_host_keys = OrderedDict(
         (name, pair) for name, pair in options.server_host_keys.items() if name.decode("ascii") in types
     )
@@ -119,7 +80,7 @@ def target_facing(
 ) -> asyncssh.SSHClientConnectionOptions:
     """Client towards a target whose keys are pinned. User name and credentials come per connection."""
     pinned = [keys.parse_public(line) for line in host_keys]
-    return _client(pinned, _offer(algorithms), timing, algorithms.host_key_types)
+    return _client(pinned, _offer(algorithms), timing, algorithms.offer().host_key_types)
 
 
 def scanning(types: Sequence[str], algorithms: Algorithms, timing: Timing) -> asyncssh.SSHClientConnectionOptions:
@@ -163,14 +124,16 @@ def one_use(options: Options) -> Options:
 
 
 def _offer(algorithms: Algorithms) -> dict[str, list[str]]:
+    offer, signatures = algorithms.offer(), OFFERS[algorithms.profile].host_key_types
     return {
-        "kex_algs": list(algorithms.kex or KEX),
-        "encryption_algs": list(algorithms.ciphers or CIPHERS),
-        "mac_algs": list(algorithms.macs or MACS),
+        "kex_algs": list(offer.kex if algorithms.kex else (name for name in offer.kex if name in _KEX_HERE)),
+        "encryption_algs": list(offer.ciphers),
+        "mac_algs": list(offer.macs),
+        "signature_algs": list(dict.fromkeys((*signatures, *offer.host_key_types))),
     }
 
 
-_TUNNEL_OFFER: Final = _offer(Algorithms(ciphers=TUNNEL_CIPHERS))
+_TUNNEL_OFFER: Final = _offer(Algorithms())
 
 
 def _common(offer: dict[str, list[str]], timing: Timing) -> dict[str, Any]:
@@ -178,7 +141,6 @@ def _common(offer: dict[str, list[str]], timing: Timing) -> dict[str, Any]:
         **offer,
         "config": None,
         "compression_algs": ["none"],
-        "signature_algs": list(SIGNATURES),
         "host_based_auth": False,
         "gss_host": None,
         "gss_kex": False,
@@ -213,7 +175,9 @@ def _server(
     except ValueError as error:
         raise UspError("key.algorithms", str(error)) from None
     names = options.server_host_keys
-    options.server_host_keys = OrderedDict((n, p) for n, p in names.items() if n.decode("ascii") in SIGNATURES)
+    options.server_host_keys = OrderedDict(
+        (n, p) for n, p in names.items() if n.decode("ascii") in offer["signature_algs"]
+    )
     return options
 
 

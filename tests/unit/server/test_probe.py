@@ -15,8 +15,8 @@ from tests.tunnel_pair import client, gate, until
 from tests.tunnel_pair import target as tcp_target
 from tests.unit.server.gateway import OTHER_LINE, PASSWORD, TARGET_LINE, USER, Target
 from tests.unit.server.support import free_port
+from usp.algorithms import Algorithms
 from usp.diagnosis import Diagnosis, HopName, KeyScan, Login, PathProbe, Task
-from usp.model import Algorithms
 from usp.secret import Secret
 from usp.server import probe
 from usp.server.tunnels import Link

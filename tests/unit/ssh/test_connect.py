@@ -15,7 +15,7 @@ import pytest
 
 from tests.tunnel_pair import client as usp_client
 from tests.tunnel_pair import gate, until
-from usp.model import Algorithms
+from usp.algorithms import Algorithms, Profile
 from usp.secret import Secret
 from usp.ssh import connect, keys
 from usp.ssh.connect import ClientConnection, Congestion, Login, ServerConnection, dial, serve, speak
@@ -134,7 +134,7 @@ async def test_failures_of_a_direct_leg() -> None:
         assert await failing(port, GOOD, wrong_pin) == "target.host_key_mismatch"
         other_type = target_facing([keys.generate("ecdsa-sha2-nistp256")[1]], Algorithms(), TIMING)
         assert await failing(port, GOOD, other_type) == "target.host_key_mismatch"
-        no_cipher = target_facing([PUBLIC], Algorithms(ciphers=("aes128-cbc",)), TIMING)
+        no_cipher = target_facing([PUBLIC], Algorithms(profile=Profile.LEGACY, ciphers=("aes128-cbc",)), TIMING)
         assert await failing(port, GOOD, no_cipher) == "target.algorithms"
     assert await failing(port, GOOD) == "target.unreachable"
 

@@ -13,7 +13,7 @@ import asyncssh
 import pytest
 from asyncssh.channel import SSHChannel
 
-from usp.model import Algorithms
+from usp.algorithms import Algorithms
 from usp.secret import Secret
 from usp.ssh import connect, fastpath, keys, options
 from usp.ssh.connect import ClientConnection, ServerConnection

@@ -10,8 +10,10 @@ from asyncssh import auth, connection
 from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE
 from asyncssh.packet import Boolean, NameList, SSHPacket, String
 
+from usp.algorithms import Algorithms
 from usp.ssh import keys
 from usp.ssh.login import LoginServer, PartnerConnection, TargetConnection, _fingerprint, _signature_algorithm
+from usp.ssh.options import Timing, partner_facing
 
 
 def source(of: object) -> str:
@@ -80,9 +82,9 @@ def test_the_login_service_may_be_asked_for_again_until_the_login_is_over() -> N
 
 def test_the_signature_names_its_algorithm() -> None:
     key = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
-    assert _signature_algorithm(key.sign(b"data", b"rsa-sha2-512")) == "rsa-sha2-512"
-    assert _signature_algorithm(key.sign(b"data", b"ssh-rsa")) == "ssh-rsa"
-    assert _signature_algorithm(b"") == ""
+    assert _signature_algorithm(key.sign(b"data", b"rsa-sha2-512")) == b"rsa-sha2-512"
+    assert _signature_algorithm(key.sign(b"data", b"ssh-rsa")) == b"ssh-rsa"
+    assert _signature_algorithm(b"") == b""
 
 
 def test_the_fingerprint_is_the_usual_one() -> None:
@@ -114,6 +116,7 @@ def partner_connection(key: asyncssh.SSHKey) -> tuple[PartnerConnection, Server]
     made = object.__new__(PartnerConnection)
     made._owner = server = Server(key.convert_to_public())
     made._session_id = b"session"
+    made._sig_algs = partner_facing([keys.generate()[0]], Algorithms(), Timing()).signature_algs
     made._authorized_client_keys = None
     return made, server
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from usp.algorithms import Algorithms, Profile
 from usp.errors import UspError
-from usp.model import Algorithms
 from usp.secret import Secret
 from usp.ssh import keys, options
-from usp.ssh.options import CIPHERS, KEX, MACS, SIGNATURES, Timing, one_use
+from usp.ssh.options import Timing, one_use
 
 PRIVATE, PUBLIC = keys.generate()
 TIMING = Timing(login_timeout=7.0, keepalive_interval=5.0, keepalive_count=3)
@@ -138,13 +138,11 @@ def test_chosen_algorithms_are_what_is_offered() -> None:
 @pytest.mark.parametrize(
     "chosen",
     [
-        Algorithms(ciphers=("rot13",)),
-        Algorithms(kex=("rot13",)),
-        Algorithms(macs=("rot13",)),
+        Algorithms(profile=Profile.FIPS),
         Algorithms(host_key_types=("rsa-sha2-512",)),
     ],
 )
-def test_unknown_or_unfit_algorithms_are_refused(chosen: Algorithms) -> None:
+def test_algorithms_that_do_not_fit_the_keys_are_refused(chosen: Algorithms) -> None:
     for make in (
         lambda: options.partner_facing([PRIVATE], chosen, TIMING),
         lambda: options.target_facing([PUBLIC], chosen, TIMING),
@@ -172,8 +170,16 @@ def test_a_copy_for_one_use_shares_no_state() -> None:
     assert one_use(client()).client_keys is None
 
 
-def test_all_names_are_known_to_asyncssh() -> None:
-    assert CIPHERS[:2] == ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-    assert "curve25519-sha256" in KEX
-    assert MACS
-    assert "ssh-rsa" not in SIGNATURES
+def test_profiles() -> None:
+    private, public = rsa()
+    legacy = options.partner_facing([private], Algorithms(profile=Profile.LEGACY), TIMING)
+    assert set(legacy.server_host_keys) == {b"rsa-sha2-256", b"rsa-sha2-512", b"ssh-rsa"}
+    assert b"ssh-rsa" in legacy.signature_algs
+    assert b"hmac-sha1" in legacy.mac_algs
+    fips = options.target_facing([public, PUBLIC], Algorithms(profile=Profile.FIPS), TIMING)
+    assert fips.server_host_key_algs == ["rsa-sha2-512", "rsa-sha2-256"]
+    assert not any(b"25519" in name or b"chacha" in name for name in (*fips.kex_algs, *fips.encryption_algs))
+    mixed = Algorithms(profile=Profile.COMPATIBLE, ciphers=("aes256-ctr",))
+    made = options.partner_facing([PRIVATE], mixed, TIMING)
+    assert made.encryption_algs == [b"aes256-ctr"]
+    assert b"ecdh-sha2-nistp256" in made.kex_algs

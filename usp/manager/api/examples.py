@@ -32,7 +32,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "action": Word("What happened, such as item.update, login.failed or push", "item.update"),
     "account": Word("The Account, if there is one", "acme"),
     "address": Word("The IP address to listen on", "0.0.0.0"),  # noqa: S104  (an example)
-    "algorithms": Word("SSH algorithms; without them this release's defaults", {}),
+    "algorithms": Word("SSH algorithms; without them those of profile 'modern'", {}),
     "at": Word("When", MOMENT),
     "author": Word("Who did it", "alice"),
     "bits": Word("How long the key is", 256),
