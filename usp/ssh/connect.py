@@ -19,6 +19,7 @@ import asyncssh
 
 from usp.secret import Secret
 from usp.ssh.fastpath import FastPath
+from usp.ssh.lean import Lean
 from usp.ssh.options import TUNNEL_PACKET, TUNNEL_WINDOW, one_use
 
 
@@ -66,7 +67,7 @@ class Congestion:
             watcher(full)
 
 
-class _Ours(FastPath):
+class _Ours(Lean, FastPath):
     """What is ours about both connection classes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -92,6 +93,10 @@ class _Ours(FastPath):
 
 class ServerConnection(_Ours, asyncssh.SSHServerConnection):
     """We are the SSH server."""
+
+    async def reload_config(self) -> None:
+        """asyncssh would construct the options anew, in a thread and at every login request, because a configuration
+        file may say other things for another user; ours come from no file."""
 
 
 class ClientConnection(_Ours, asyncssh.SSHClientConnection):
