@@ -24,6 +24,7 @@ from usp.model import (
     Model,
     OutboundCredentials,
     Port,
+    ProxyProtocol,
     ProxyServer,
     Rule,
     TlsCertificate,
@@ -203,6 +204,14 @@ def test_what_goes_with_a_listener() -> None:
         "target_port",
     ]
     assert located(Listener(name="l", port=22)) == ["route", "default_outbound_node"]
+
+
+def test_balancers_are_trusted_where_they_speak_for_others() -> None:
+    listener = Listener(name="l", port=22, route="r", default_outbound_node="o")
+    required, trusted = {"proxy_protocol": ProxyProtocol.REQUIRED}, {"proxy_trusted": ("192.0.2.0/24",)}
+    assert located(listener.model_copy(update={**required, **trusted})) == []
+    assert located(listener.model_copy(update=required)) == ["proxy_trusted"]
+    assert located(listener.model_copy(update=trusted)) == ["proxy_trusted"]
 
 
 def test_tunnel_and_client_of_a_deployment_go_together() -> None:

@@ -173,6 +173,14 @@ def test_direct_mode() -> None:
     assert tcp.direct == DirectSpec(filter=EVERYONE, host="10.0.0.7", port=22)
 
 
+def test_load_balancers() -> None:
+    trusted = {"proxy_protocol": "required", "proxy_trusted": ("192.0.2.0/24",)}
+    catalog = changed(with_tcp(), edit(with_tcp(), "listeners", "sftp", **trusted))
+    sftp, tcp = compiled(catalog, "dmz", EVERYTHING).listeners
+    assert (sftp.proxy_protocol, sftp.proxy_trusted) == ("required", ("192.0.2.0/24",))
+    assert (tcp.proxy_protocol, tcp.proxy_trusted) == ("off", ())
+
+
 def test_dedicated_credentials() -> None:
     def dedicated(catalog: Catalog) -> CredentialsSpec | None:
         return compiled(catalog, "dmz", EVERYTHING).listeners[0].nodes[1].rule.dedicated

@@ -228,3 +228,4 @@ def test_a_failure_counts_until_it_is_forgotten_whole() -> None:
     ledger = made(failures=2, first_penalty=10, forgive=60)
     assert fail(ledger, HERE, 1) == [0]
     assert fail(ledger, HERE, 1, now=0.1) == [10]
+    assert {entry.count for entry in ledger.penalties(0.1)} == {2}
