@@ -58,6 +58,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     # sessions
     "target.unreachable": (Kind.UNAVAILABLE, "no connection to the target"),
     "target.refused": (Kind.UNAVAILABLE, "the target closed the connection before or during the login"),
+    "target.penalised": (Kind.UNAVAILABLE, "the target refuses this gateway's address for a while"),
     "target.closed": (Kind.UNAVAILABLE, "the target closed the connection in the middle of the session"),
     "target.host_key_mismatch": (Kind.FORBIDDEN, "the target's host key is not the pinned one"),
     "target.auth_denied": (Kind.UNAUTHENTICATED, "the target refused the credentials"),

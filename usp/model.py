@@ -14,7 +14,6 @@ Names and rules: product.md, "Configuration items".
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +23,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny
 
+from usp.addresses import bind_address, canonical_cidr
 from usp.algorithms import Algorithms
 from usp.errors import Problem
 from usp.secret import Secret
@@ -42,30 +42,6 @@ class Ref:
     kind: str
 
 
-def _canonical_cidr(value: str) -> str:
-    try:
-        network = ipaddress.ip_network(value, strict=True)
-    except ValueError:
-        try:
-            network = ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            raise ValueError("is not an IPv4 or IPv6 address or network, such as 192.0.2.7 or 2001:db8::/32") from None
-        raise ValueError(f"is not canonical: host bits are set; write {network} or a single address") from None
-    canonical = {str(network), network.compressed}
-    if network.prefixlen == network.max_prefixlen:
-        canonical.add(str(network.network_address))
-    if value.lower() not in canonical:
-        raise ValueError(f"is not canonical; write {min(canonical, key=len)}")
-    return value.lower()
-
-
-def _bind_address(value: str) -> str:
-    try:
-        return str(ipaddress.ip_address(value))  # one way to write it, so that equal ones are seen to be equal
-    except ValueError:
-        raise ValueError("is not an IP address to listen on, such as 0.0.0.0, :: or 192.0.2.7") from None
-
-
 NAME_PATTERN: Final = r"^[a-zA-Z0-9_-]{1,255}$"
 USERNAME_PATTERN: Final = r"^[a-zA-Z0-9_.@-]{1,255}$"
 HOST_PATTERN: Final = (
@@ -79,8 +55,8 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Username = Annotated[str, Field(pattern=USERNAME_PATTERN)]
 Host = Annotated[str, Field(pattern=HOST_PATTERN, max_length=253, description="Host name or IP address")]
 Port = Annotated[int, Field(ge=1, le=65535)]
-BindAddress = Annotated[str, AfterValidator(_bind_address)]
-Cidr = Annotated[str, Field(max_length=64), AfterValidator(_canonical_cidr)]
+BindAddress = Annotated[str, AfterValidator(bind_address)]
+Cidr = Annotated[str, Field(max_length=64), AfterValidator(canonical_cidr)]
 Banner = Annotated[str, Field(max_length=4096, pattern=BANNER_PATTERN)]
 Pem = Annotated[str, Field(min_length=1, max_length=65536)]
 AlgorithmName = Annotated[str, Field(pattern=ALGORITHM_PATTERN)]
@@ -284,6 +260,16 @@ class InboundNode(Item):
     algorithms: Algorithms = Algorithms()
 
 
+class Address(Model):
+    """Where something listens."""
+
+    host: Host
+    port: Port = 22
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 class OutboundNode(Item):
     """A target: where it is, and its pinned host keys."""
 
@@ -296,6 +282,18 @@ class OutboundNode(Item):
         min_length=1, description="The target's pinned keys; any other key is refused"
     )
     algorithms: Algorithms = Algorithms()
+    alternates: tuple[Address, ...] = Field(
+        default=(),
+        max_length=8,
+        description="More addresses of the same target, with the same keys: tried in order when those before are down",
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        seen = {(self.host, self.port)}
+        for number, each in enumerate(self.alternates):
+            if (each.host, each.port) in seen:
+                yield Problem(("alternates", number), "is there already")
+            seen.add((each.host, each.port))
 
 
 class Route(Item):
@@ -342,6 +340,9 @@ class Listener(Item):
     proxy_trusted: tuple[Cidr, ...] = Field(
         default=(), description="The load balancers that may send PROXY headers; others are refused"
     )
+    withhold_banner: bool = Field(
+        default=True, description="Close connections at once while the target is known to be out of reach (sftp)"
+    )
 
     _OF_TYPE: ClassVar[Mapping[ListenerType, tuple[str, ...]]] = {
         ListenerType.SFTP: ("route", "default_outbound_node"),
@@ -356,6 +357,8 @@ class Listener(Item):
                     yield Problem((field,), f"goes with type '{type_}' only")
                 if not given and type_ is self.type:
                     yield Problem((field,), f"is required for type '{type_}'")
+        if self.type is ListenerType.TCP and not self.withhold_banner:
+            yield Problem(("withhold_banner",), "goes with type 'sftp' only: there is no banner of ours otherwise")
         required = self.proxy_protocol is ProxyProtocol.REQUIRED
         if required and not self.proxy_trusted:
             yield Problem(("proxy_trusted",), "is needed with proxy_protocol 'required': name your load balancers")

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from usp.algorithms import Algorithms
 from usp.model import (
+    Address,
     Banner,
     BindAddress,
     Cidr,
@@ -101,6 +102,12 @@ class TargetSpec(Model):
     port: Port
     host_keys: tuple[str, ...] = Field(min_length=1)
     algorithms: Algorithms = Algorithms()
+    alternates: tuple[Address, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All of them, in the order in which they are tried."""
+        return (Address(host=self.host, port=self.port), *self.alternates)
 
 
 class PathSpec(Model):
@@ -136,6 +143,7 @@ class ListenerSpec(Model):
     direct: DirectSpec | None = None
     proxy_protocol: ProxyProtocol = ProxyProtocol.OFF
     proxy_trusted: tuple[Cidr, ...] = ()
+    withhold_banner: bool = True
 
 
 class ClientSpec(Model):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from usp.model import (
     KINDS,
     RULE_COMBINATIONS,
+    Address,
     BindAddress,
     Deployment,
     Host,
@@ -23,6 +24,7 @@ from usp.model import (
     ListenerType,
     Model,
     OutboundCredentials,
+    OutboundNode,
     Port,
     ProxyProtocol,
     ProxyServer,
@@ -233,3 +235,16 @@ def test_a_banner_is_plain_text() -> None:
     assert node.banner
     with pytest.raises(ValidationError):
         InboundNode(name="n", ip_filter="f", host_keys=("k",), rule="r", banner="\x1b[31m")
+
+
+def test_an_address_of_a_target_is_given_once() -> None:
+    twice = ({"host": "a", "port": 22}, {"host": "b", "port": 22}, {"host": "b", "port": 22})
+    node = OutboundNode.model_validate({"name": "n", "host": "a", "host_keys": ("k",), "alternates": twice})
+    assert [problem.loc for problem in node.problems()] == [("alternates", 0), ("alternates", 2)]
+    assert [str(Address(host=host)) for host in ("a", "::1")] == ["a:22", "[::1]:22"]
+
+
+def test_only_a_banner_of_ours_can_be_withheld() -> None:
+    fields = {"name": "l", "port": 1, "type": ListenerType.TCP, "ip_filter": "f", "target_host": "h", "target_port": 2}
+    listener = Listener.model_validate({**fields, "withhold_banner": False})
+    assert [problem.loc for problem in listener.problems()] == [("withhold_banner",)]

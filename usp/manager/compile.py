@@ -137,6 +137,7 @@ class _Compiler:
             direct=None if sftp else self._direct(holder, listener),
             proxy_protocol=listener.proxy_protocol,
             proxy_trusted=listener.proxy_trusted,
+            withhold_banner=listener.withhold_banner,
         )
 
     def _path(self, record: Record, deployment: Deployment) -> PathSpec | None:
@@ -240,6 +241,7 @@ class _Compiler:
             port=node.port,
             host_keys=self._lines(self._some(holder, "host_keys", PublicKey, node.host_keys)),
             algorithms=node.algorithms,
+            alternates=node.alternates,
         )
 
     # Tunnels

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from usp import plan as planning
-from usp.model import Model
+from usp.model import Address, Model
 from usp.plan import Endpoint, RunStates, Spec
 from usp.secret import REDACTED, Secret
 from usp.snapshot import (
@@ -185,9 +185,14 @@ class _Parts:
                 for name, found in self._values(inner, getattr(value, inner)):
                     yield f"{field}.{name}", found
         elif isinstance(value, tuple):
-            yield field, tuple(self._add(each) if type(each) in TITLES else each for each in value)
+            yield field, tuple(self._one(each) for each in value)
         else:
             yield field, self._names.get(value, value) if field in IDS else value
+
+    def _one(self, value: Any) -> Any:
+        if type(value) in TITLES:
+            return self._add(value)
+        return str(value) if isinstance(value, Address) else value
 
 
 def _identity(spec: Any) -> tuple[str, str]:

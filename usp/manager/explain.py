@@ -275,7 +275,8 @@ class _Way:
         usable = [f"{pin.facts.get('type', '')} {pin.facts.get('fingerprint', '')}" for pin in pins if pin.item.enabled]
         if not usable:
             raise self._refuse(StepName.TARGET, f"all {PublicKey.title}s of Outbound Node '{node.name}' are disabled")
-        where = f"Outbound Node '{node.name}', {_host_port(node.host, node.port)}"
+        also = "".join(f", else {each}" for each in node.alternates)
+        where = f"Outbound Node '{node.name}', {_host_port(node.host, node.port)}{also}"
         self._note(StepName.TARGET, f"{where}, {self._as_whom(rule, account)}; pinned: {', '.join(usable)}")
 
     def _as_whom(self, rule: Rule, account: Account | None) -> str:

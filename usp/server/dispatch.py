@@ -23,6 +23,7 @@ class Refusal(StrEnum):
 
     FILTER = "ip_filter"  # no Inbound Node is for this address
     LIMIT = "limit"  # max_sessions
+    TARGET_DOWN = "target.unreachable"  # the workers that could carry it know that the target is down
     TUNNEL_DOWN = "tunnel.down"  # no worker has a link for the listener's path
     NO_WORKER = "no_worker"
     BUSY = "busy"  # the workers do not keep up with what they are given
@@ -56,6 +57,7 @@ class SlotView:
     ready: bool
     sessions: int
     links: tuple[Link, ...] = ()
+    down: frozenset[str] = frozenset()  # ids of listeners whose target is down, as the worker knows
 
 
 def gate(listener: ListenerSpec) -> Gate:
@@ -75,10 +77,22 @@ def gate(listener: ListenerSpec) -> Gate:
     return admit
 
 
-def place_partner(slots: Iterable[SlotView], path: PathSpec | None, turn: int) -> tuple[int, ...]:
+def place_partner(slots: Iterable[SlotView], path: PathSpec | None, turn: int, listener: str = "") -> tuple[int, ...]:
     """The slots that can carry the session, best first: fewest sessions, then by turns. Empty: refuse."""
-    able = [slot for slot in slots if slot.ready and (path is None or any(link.serves(path) for link in slot.links))]
+    able = [slot for slot in slots if slot.ready and listener not in slot.down and _leads(slot, path)]
     return _best_first(able, lambda slot: (slot.sessions,), turn)
+
+
+def why_nowhere(slots: Sequence[SlotView], path: PathSpec | None) -> Refusal:
+    """Why no slot could carry it."""
+    ready = [slot for slot in slots if slot.ready]
+    if any(_leads(slot, path) for slot in ready):
+        return Refusal.TARGET_DOWN
+    return Refusal.TUNNEL_DOWN if ready else Refusal.NO_WORKER
+
+
+def _leads(slot: SlotView, path: PathSpec | None) -> bool:
+    return path is None or any(link.serves(path) for link in slot.links)
 
 
 def place_tunnel(slots: Iterable[SlotView], tunnel: str, source: str, turn: int) -> tuple[int, ...]:

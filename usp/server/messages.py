@@ -176,6 +176,13 @@ class LinkChanged(Model):
     reason: str = ""
 
 
+class TargetHealth(Model):
+    """The ids of listeners whose target is down at all its addresses, as this worker knows; told when it changes."""
+
+    op: Literal["target_health"] = "target_health"
+    down: tuple[str, ...] = ()
+
+
 class Event(Model):
     """A fact for the audit log: `line` is one finished JSON object without secrets."""
 
@@ -208,6 +215,16 @@ class Probed(Model):
 
 
 FromWorker = Annotated[
-    Ready | Prepared | SessionEnded | LoginFailed | Authenticated | LinkChanged | Event | Metrics | Sessions | Probed,
+    Ready
+    | Prepared
+    | SessionEnded
+    | LoginFailed
+    | Authenticated
+    | LinkChanged
+    | TargetHealth
+    | Event
+    | Metrics
+    | Sessions
+    | Probed,
     Field(discriminator="op"),
 ]

@@ -1,7 +1,9 @@
-"""The target's leg: `dial`, directly or through a tunnel link (they differ by one argument), and its sftp channels.
+"""The target's leg: `reach`, directly or through a tunnel link (they differ by one argument), and its sftp channels.
 
-Host keys are pinned in the target's options, each credential is tried once (and after a key that was refused, none),
-and everything has an end in time. What goes wrong comes out as a UspError `target.*` or `tunnel.*`.
+A target may have several addresses. They are tried in order within one time, until one of them has been shown
+credentials: from then on its word counts, whatever it is. Host keys are pinned in the target's options, the same ones
+for all addresses, each credential is tried once (and after a key that was refused, none), and everything has an end in
+time. What goes wrong comes out as a UspError `target.*` or `tunnel.*`.
 """
 
 from __future__ import annotations
@@ -13,11 +15,17 @@ from dataclasses import dataclass
 import asyncssh
 
 from usp.errors import UspError
+from usp.log import get_logger
+from usp.model import Address
+from usp.server.targets import DOWN, Place
 from usp.server.tunnels import Link
-from usp.snapshot import TargetSpec
+from usp.server.watch import Watch
+from usp.snapshot import PathSpec, TargetSpec
 from usp.ssh import connect, failures
 from usp.ssh.connect import ClientConnection, Login
 from usp.ssh.login import TargetConnection
+
+log = get_logger(__name__)
 
 Lost = Callable[[Exception | None], None]
 
@@ -33,27 +41,75 @@ class Target:
 class _TargetClient(asyncssh.SSHClient):
     def __init__(self, lost: Lost) -> None:
         self._lost = lost
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._connection = conn
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(exc)
 
+    @property
+    def judges(self) -> bool:
+        """The target has been shown credentials."""
+        return isinstance(self._connection, TargetConnection) and self._connection.login_began
+
+
+async def reach(
+    target: Target,
+    path: PathSpec | None,
+    login: Login,
+    link: Link | None,
+    lost: Lost,
+    timeout: float,
+    watch: Watch,
+) -> tuple[ClientConnection, Address]:
+    """Logged in at one of the target's addresses within `timeout` seconds, and at which. `lost`: see `dial`."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout
+    places = watch.order([Place(address, path) for address in target.spec.addresses])
+    for left in range(len(places), 0, -1):
+        place = places[-left]
+        client = _TargetClient(lost)
+        try:
+            connection = await _dial(target, place.address, login, link, client, (end - loop.time()) / left)
+        except UspError as error:
+            elsewhere = error.code in DOWN and not client.judges
+            if elsewhere:
+                watch.failed(place, error.code)
+            elif error.code.startswith("target.") and error.code not in DOWN:
+                watch.answered(place)
+            if not elsewhere or left == 1:
+                raise
+            names = {"target": target.spec.name, "address": str(place.address), "next": str(places[1 - left].address)}
+            log.warn("target.next_address", exc_info=error, **names)
+        else:
+            watch.answered(place)
+            return connection, place.address
+    raise AssertionError("a target has an address")
+
 
 async def dial(target: Target, login: Login, link: Link | None, lost: Lost, timeout: float) -> ClientConnection:
-    """Logged in at the target within `timeout` seconds, from the first TCP packet to the last word of the login.
+    """Logged in at the target's first address within `timeout` seconds, from the first TCP packet to the last word.
 
     `lost` is called when the connection ends, also when it never came about.
     """
-    spec = target.spec
+    return await _dial(target, target.spec.addresses[0], login, link, _TargetClient(lost), timeout)
+
+
+async def _dial(
+    target: Target, address: Address, login: Login, link: Link | None, client: _TargetClient, timeout: float
+) -> ClientConnection:
     try:
         async with asyncio.timeout(timeout):
             return await connect.dial(
-                spec.host,
-                spec.port,
+                address.host,
+                address.port,
                 target.options,
                 login,
                 connect_timeout=timeout,
                 link=link.connection if link else None,
-                owner=lambda: _TargetClient(lost),
+                owner=lambda: client,
                 kind=TargetConnection,
             )
     except (OSError, asyncssh.Error) as exc:  # a TimeoutError is an OSError

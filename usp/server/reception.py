@@ -127,9 +127,12 @@ class Reception:
         views = [slot.view() for slot in self.slots]
         if sum(view.sessions for view in views) >= self._max_sessions:
             return Refusal.LIMIT
-        candidates = dispatch.place_partner(views, spec.path, next(self._turn))
+        turn = next(self._turn)
+        candidates = dispatch.place_partner(views, spec.path, turn, spec.id)
+        if not candidates and not spec.withhold_banner:
+            candidates = dispatch.place_partner(views, None, turn)
         if not candidates:
-            return Refusal.TUNNEL_DOWN if any(view.ready for view in views) else Refusal.NO_WORKER
+            return dispatch.why_nowhere(views, spec.path)
         node = entry if isinstance(entry, NodeSpec) else None
         ticket = Partner(
             session=secrets.token_hex(8),

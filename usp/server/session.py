@@ -23,6 +23,7 @@ import asyncssh
 from usp import metrics
 from usp.errors import UspError
 from usp.log import get_logger
+from usp.model import Address
 from usp.passwords import Passwords
 from usp.server import outbound
 from usp.server.admission import PARTIAL, Admission
@@ -32,6 +33,7 @@ from usp.server.inbound import WINDOW, ChannelGrant, PartnerServer, SftpChannel
 from usp.server.messages import Partner
 from usp.server.prepared import Door
 from usp.server.tunnels import Link
+from usp.server.watch import Watch
 from usp.sftp.records import Record, printable
 from usp.sftp.relay import Close, Relay
 from usp.ssh import connect, failures
@@ -81,6 +83,7 @@ class Session:
         passwords: Passwords,
         decided: Callable[[str, str], None] = lambda outcome, username: None,
         barred: Callable[[str], bool] = lambda username: False,
+        watch: Watch | None = None,
     ) -> None:
         """`link` finds the link to dial through; `tell` takes the facts for the audit log. `decided` takes the outcome
         of each login with its user name; `barred` says whether logins of a user name are to be denied."""
@@ -94,10 +97,12 @@ class Session:
         self._tell = tell
         self._decided = decided
         self._barred = barred
+        self._watch = watch or Watch(lambda path: link(), lambda health: None, limits.connect)
         self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
         self._partner: ServerConnection | None = None
         self._target: ClientConnection | None = None
+        self._address: Address | None = None
         self._link: Link | None = None
         self._exchanges: set[Exchange] = set()
         self._past = Counter[str]()  # of exchanges that ended: how many, broken, ended by the target; bytes
@@ -145,7 +150,7 @@ class Session:
                 exc_info=error,
                 **self._names(),
                 target=target.name,
-                address=f"{target.host}:{target.port}",
+                address=str(self._address or target.addresses[0]),
             )
             self.end(failures.outcome(error))
 
@@ -265,7 +270,7 @@ class Session:
     def tell_login(self, outcome: str, **facts: str) -> None:
         if outcome != PARTIAL:
             metrics.LOGINS_TOTAL.labels(self._door.listener.name, outcome).inc()
-        self._tell_fact("login", outcome=str(outcome), **facts)
+        self._tell_fact("login", outcome=str(outcome), **facts, **self._served_by())
         self._decided(outcome, self.username)
 
     # --- the target ---
@@ -278,8 +283,14 @@ class Session:
             if self._link is None:
                 raise UspError("tunnel.down")
         assert self._target is None, "dialled once it is enough, and then no more"
-        self._target = await outbound.dial(
-            self._door.target, login, self._link, self._target_lost, self._limits.connect
+        self._target, self._address = await outbound.reach(
+            self._door.target,
+            self._door.listener.path,
+            login,
+            self._link,
+            self._target_lost,
+            self._limits.connect,
+            self._watch,
         )
         self._target.congestion.watch(self._target_congested)
 
@@ -360,6 +371,9 @@ class Session:
         user = printable(self.username.encode("utf-8", "backslashreplace"))
         return {**self._names(), "node": self._door.node.name, **({"username": user} if user else {})}
 
+    def _served_by(self) -> dict[str, JsonValue]:
+        return {"target": self._door.target.spec.name, "address": str(self._address)} if self._address else {}
+
     def _tell_fact(self, event: str, **more: JsonValue) -> None:
         self._tell({**self._who(), "event": event, **more})
 
@@ -368,6 +382,7 @@ class Session:
             log.debug("session.probe", **self._names())
             return
         figures: dict[str, JsonValue] = {
+            **self._served_by(),
             "outcome": str(outcome),
             "bytes_in": self._past["bytes_in"],
             "bytes_out": self._past["bytes_out"],

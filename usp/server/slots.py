@@ -45,6 +45,7 @@ from usp.server.messages import (
     SessionEnded,
     Sessions,
     Start,
+    TargetHealth,
     TunnelSocket,
 )
 from usp.snapshot import Snapshot
@@ -122,6 +123,7 @@ class Worker:
         self.version = 0  # of the snapshot that it was told to serve
         self.sessions: dict[str, HeldSession] = {}
         self.links: dict[str, HeldLink] = {}
+        self.down: frozenset[str] = frozenset()  # ids of listeners whose target is down
         self._prepared: dict[int, asyncio.Future[tuple[Complaint, ...]]] = {}
         self._polls: dict[int, tuple[list[SessionStatus], asyncio.Future[None]]] = {}
         self._probes: dict[int, asyncio.Future[Diagnosis | None]] = {}
@@ -199,6 +201,8 @@ class Worker:
                 self.sessions.pop(session, None)
             case LinkChanged():
                 self._link_changed(message)
+            case TargetHealth(down=down):
+                self.down = frozenset(down)
             case Sessions(request=request, sessions=sessions, last=last) if request in self._polls:
                 found, done = self._polls[request]
                 found.extend(sessions)
@@ -266,7 +270,7 @@ class Slot:
         if worker is None:
             return SlotView(self.number, ready=False, sessions=0)
         links = tuple(held.link for held in worker.links.values())
-        return SlotView(self.number, ready=True, sessions=len(worker.sessions), links=links)
+        return SlotView(self.number, ready=True, sessions=len(worker.sessions), links=links, down=worker.down)
 
     def status(self) -> SlotStatus:
         worker = self.worker

@@ -36,7 +36,9 @@ from usp.server.messages import ToWorker
 from usp.server.prepared import Prepared, link_timing, prepare
 from usp.server.session import Limits, Session
 from usp.server.tunnels import Link, Links
+from usp.server.watch import Watch
 from usp.settings import ServerSettings
+from usp.snapshot import PathSpec
 from usp.ssh import fastpath
 from usp.status import Complaint, LinkState, Outcome
 
@@ -63,6 +65,7 @@ class Worker:
             limits.login_timeout, limits.connect_timeout, limits.idle_timeout, limits.max_session_time
         )
         self._links = Links(start.server, start.slot, start.slots, link_timing(settings), channel.post)
+        self._watch = Watch(self._find_link, channel.post, limits.connect_timeout)
         self._passwords = Passwords(remember=REMEMBERED_SECONDS)
         self._barred = Barred()
         self._now = asyncio.get_running_loop().time
@@ -155,6 +158,7 @@ class Worker:
     def _commit(self, version: int) -> None:
         self._current, self._preparing = version, 0
         self._links.retain(self._versions[version].snapshot)
+        self._watch.serve(self._versions[version].snapshot)
         self._forget()
 
     def _forget(self) -> None:
@@ -192,7 +196,7 @@ class Worker:
         path = listener.path
 
         def find_link() -> Link | None:
-            return self._links.get(path.tunnel, path.client) if path else None
+            return self._find_link(path) if path else None
 
         if listener.direct is not None:
             return Direct(ticket, listener, self._limits, find_link, self._tell)
@@ -202,7 +206,10 @@ class Worker:
             return not ticket.exempt and username not in ticket.known and self._barred.holds(username, self._now())
 
         decided = partial(self._decided, ticket.session)
-        return Session(ticket, door, self._limits, find_link, self._tell, self._passwords, decided, barred)
+        return Session(ticket, door, self._limits, find_link, self._tell, self._passwords, decided, barred, self._watch)
+
+    def _find_link(self, path: PathSpec) -> Link | None:
+        return self._links.get(path.tunnel, path.client)
 
     def _decided(self, session: str, outcome: str, username: str) -> None:
         """The supervisor keeps the ledger."""
@@ -244,6 +251,7 @@ class Worker:
             for session in tuple(self._sessions.values()):
                 session.end(Outcome.DRAINED)
             await self._serving.wait(PARTING)
+        await self._watch.aclose()
         await self._links.aclose()
         self._send_metrics()
         for _ in range(100):

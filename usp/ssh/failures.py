@@ -21,6 +21,7 @@ OUTCOMES: Final[Mapping[str, Outcome]] = MappingProxyType(
     {
         "target.unreachable": Outcome.TARGET_UNREACHABLE,
         "target.refused": Outcome.TARGET_UNREACHABLE,
+        "target.penalised": Outcome.TARGET_UNREACHABLE,
         "target.closed": Outcome.TARGET_CLOSED,
         "target.host_key_mismatch": Outcome.HOST_KEY_MISMATCH,
         "target.auth_denied": Outcome.TARGET_DENIED,

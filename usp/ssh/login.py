@@ -27,6 +27,14 @@ SFTP_COMMANDS: Final = (None, "internal-sftp")
 """What a certificate's critical option `force-command` may say: nothing else is to be had here."""
 
 
+PENALISED: Final = b"Not allowed at this time"
+"""What OpenSSH says in place of its identification to a source with a penalty (sshd_config, PerSourcePenalties)."""
+_PENALISED: Final = (
+    "the target says 'Not allowed at this time': OpenSSH penalises this gateway's address after failed logins; "
+    "exempt it there (PerSourcePenaltyExemptList)"
+)
+
+
 class LoginServer(asyncssh.SSHServer):
     """The owner of a `PartnerConnection`: it judges, and says when it is enough."""
 
@@ -75,6 +83,19 @@ class PartnerConnection(ServerConnection):
 
 class TargetConnection(ClientConnection):
     """We are the SSH client, and if our key is refused we go."""
+
+    login_began = False
+    """It has been shown a credential."""
+
+    async def send_userauth_request(self, method: bytes, *args: bytes, **more: Any) -> None:
+        self.login_began = self.login_began or method != b"none"
+        await super().send_userauth_request(method, *args, **more)
+
+    def _recv_version(self) -> bool:
+        if bytes(self._inpbuf[: len(PENALISED)]) == PENALISED:
+            self._force_close(UspError("target.penalised", _PENALISED))
+            return False
+        return super()._recv_version()
 
     def _process_refusal(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
         partial = packet.get_remaining_payload()[-1:] != b"\0"

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.unit.server.support import direct, listener, node
 from usp.model import FilterAction
-from usp.server.dispatch import Link, SlotView, gate, place_partner, place_tunnel
+from usp.server.dispatch import Link, Refusal, SlotView, gate, place_partner, place_tunnel, why_nowhere
 from usp.snapshot import FilterSpec, PathSpec
 from usp.status import LinkState
 
@@ -92,3 +92,17 @@ def test_one_client_reaches_every_slot(count: int) -> None:
         best = place_tunnel(views, "t", "192.0.2.1", turn * 3)[0]
         held[best] += (Link("t", "192.0.2.1", "", LinkState.HANDSHAKING),)
     assert all(len(mine) == 1 for mine in held.values())
+
+
+def test_who_knows_that_the_target_is_down_is_given_nobody() -> None:
+    knows, hopes = SlotView(0, True, 0, down=frozenset({"l"})), SlotView(1, True, 5)
+    assert place_partner([knows, hopes], None, 0, "l") == (1,)
+    assert place_partner([knows, hopes], None, 0, "other") == (0, 1)
+    assert place_partner([knows], None, 0, "l") == ()
+
+
+def test_why_nobody_could_carry_it() -> None:
+    knows = SlotView(0, True, 0, (UP,), down=frozenset({"l"}))
+    assert why_nowhere([knows], PATH) is Refusal.TARGET_DOWN
+    assert why_nowhere([SlotView(0, True, 0)], PATH) is Refusal.TUNNEL_DOWN
+    assert why_nowhere([SlotView(0, False, 0, (UP,))], PATH) is Refusal.NO_WORKER

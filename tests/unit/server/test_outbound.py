@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import asyncssh
 import pytest
 
 from tests import tunnel_pair
@@ -16,6 +17,7 @@ from tests.unit.server.gateway import (
     OTHER_KEY,
     OTHER_LINE,
     PASSWORD,
+    TARGET_KEY,
     TARGET_LINE,
     USER,
     Target,
@@ -25,9 +27,10 @@ from tests.unit.server.gateway import (
     snapshot,
 )
 from usp.errors import UspError
-from usp.model import InboundMethod, InboundSource, OutboundCredentials
+from usp.model import Address, InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
 from usp.server import outbound
+from usp.server.watch import Watch
 from usp.snapshot import AccountSpec, CredentialsSpec
 from usp.ssh import keys
 from usp.ssh.connect import ClientConnection, Login
@@ -82,13 +85,20 @@ async def test_one_that_hangs(said: bytes) -> None:
         assert await code_of(port, timeout=0.2) == "target.unreachable"
 
 
-@pytest.mark.parametrize("said", [b"", b"Not allowed at this time\r\n", b"SSH-1.5-old\r\n"])
-async def test_one_that_hangs_up(said: bytes) -> None:
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (b"", "target.refused"),
+        (b"SSH-1.5-old\r\n", "target.refused"),
+        (b"Not allowed at this time\r\n", "target.penalised"),
+    ],
+)
+async def test_one_that_hangs_up(said: bytes, code: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(said)
 
     async with tunnel_pair.target(serve) as port:
-        assert await code_of(port) == "target.refused"
+        assert await code_of(port) == code
 
 
 async def test_dialling_is_given_up() -> None:
@@ -140,3 +150,80 @@ async def test_one_of_several_pins_is_enough(target: Target) -> None:
     )
     connection.close()
     await connection.wait_closed()
+
+
+@asynccontextmanager
+async def reached(
+    ports: Sequence[int], password: str = PASSWORD, timeout: float = TIMEOUT, watch: Watch | None = None
+) -> AsyncIterator[int]:
+    """Logged in at one of these ports of one target; at which."""
+    made = prepared(snapshot(ports[0])).doors["l1", "n1"].target
+    alternates = tuple(Address(host="127.0.0.1", port=port) for port in ports[1:])
+    target = outbound.Target(made.spec.model_copy(update={"alternates": alternates}), made.options)
+    watch = watch or Watch(lambda path: None, lambda health: None, timeout)
+    login = Login(USER, Secret(password))
+    connection, address = await outbound.reach(target, None, login, None, lambda _: None, timeout, watch)
+    yield address.port
+    connection.close()
+    await connection.wait_closed()
+
+
+async def test_the_next_address_is_tried_and_the_dead_one_then_left_alone(target: Target, unused_tcp_port: int) -> None:
+    tried = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tried
+        tried += 1
+        await reader.read()
+
+    watch = Watch(lambda path: None, lambda health: None, TIMEOUT)
+    async with tunnel_pair.target(serve) as silent:
+        for _ in range(3):
+            async with reached([silent, unused_tcp_port, target.port], watch=watch) as port:
+                assert port == target.port
+    assert tried == 1
+    assert target.logins == 3
+
+
+async def test_none_of_them() -> None:
+    with pytest.raises(UspError) as caught:
+        async with reached([1, 2]):
+            pass
+    assert caught.value.code == "target.unreachable"
+
+
+async def test_a_word_that_was_given_is_not_asked_for_elsewhere(target: Target) -> None:
+    with pytest.raises(UspError) as caught:
+        async with reached([target.port, target.port], password="wrong"):
+            pass
+    assert caught.value.code == "target.auth_denied"
+    assert target.logins == 1
+
+
+async def test_who_hangs_up_on_a_password_has_had_it(target: Target) -> None:
+    """It may have been judged: nobody else is shown it."""
+    mean = asyncio.Event()
+
+    class Mean(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            self.conn = conn
+
+        def begin_auth(self, username: str) -> bool:
+            return True
+
+        def password_auth_supported(self) -> bool:
+            return True
+
+        def validate_password(self, username: str, password: str) -> bool:
+            mean.set()
+            self.conn.abort()
+            return False
+
+    key = keys.parse_private(TARGET_KEY)
+    async with await asyncssh.create_server(Mean, "127.0.0.1", 0, config=None, server_host_keys=[key]) as server:
+        with pytest.raises(UspError) as caught:
+            async with reached([server.get_port(), target.port]):
+                pass
+    assert caught.value.code == "target.refused"
+    assert mean.is_set()
+    assert target.logins == 0

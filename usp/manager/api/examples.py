@@ -32,6 +32,8 @@ WORDS: Final[Mapping[str, Word]] = {
     "action": Word("What happened, such as item.update, login.failed or push", "item.update"),
     "account": Word("The Account, if there is one", "acme"),
     "address": Word("The IP address to listen on", "0.0.0.0"),  # noqa: S104  (an example)
+    "withhold_banner": Word("Whether partners are turned away at once while the target is out of reach", True),
+    "alternates": Word("More addresses of the same target, tried in order", [{"host": "10.0.0.2", "port": 22}]),
     "algorithms": Word("SSH algorithms; without them those of profile 'modern'", {}),
     "at": Word("When", MOMENT),
     "author": Word("Who did it", "alice"),

@@ -1,0 +1,112 @@
+"""Targets that go away: the next address takes over; a listener that leads nowhere says nothing, until one is back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.suite import Suite, alive, running, wait_until
+from usp.demo import target
+
+PORT_BASE = 12422
+
+
+@pytest.fixture
+def direct_suite() -> Iterator[Suite]:
+    with running("--workers", "2", "--direct", port_base=PORT_BASE) as suite:
+        yield suite
+
+
+class Sshd:
+    """The demo's target, and copies of it on other ports."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.config = suite.dir / "etc" / "sshd_config"
+        self.pid: int = suite.ready["target"]["pid"]
+        etc = self.config.parent
+        self._command = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), *target.SSHD_DIRS]))
+        self._env = {  # its own environment, sshd overwrites
+            **os.environ,
+            "LD_PRELOAD": target._nss_wrapper() or "",
+            "NSS_WRAPPER_PASSWD": str(etc / "passwd"),
+            "NSS_WRAPPER_GROUP": str(etc / "group"),
+            "NSS_WRAPPER_SHADOW": str(etc / "shadow"),
+        }
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not alive(self.pid), 5, "the target ends")
+
+    @contextmanager
+    def copy(self, log: Path, port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """Another one; on the same port if not said otherwise."""
+        text = self.config.read_text()
+        if port:
+            text = "".join(f"Port {port}\n" if line.startswith("Port ") else f"{line}\n" for line in text.splitlines())
+        config = log.with_suffix(".conf")
+        config.write_text(text)
+        assert self._command, "no sshd here"
+        argv = [self._command, "-D", "-e", "-f", str(config)]
+        with log.open("wb") as output:
+            popen = subprocess.Popen(argv, env=self._env, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: "Server listening" in log.read_text(), 5, "the target listens")
+            yield popen
+        finally:
+            popen.kill()
+            popen.wait()
+
+
+def banner(port: int) -> bytes:
+    """What a load balancer's check sees."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        return sock.recv(100)
+
+
+def test_the_alternate_takes_over(direct_suite: Suite, tmp_path: Path) -> None:
+    suite, other = direct_suite, PORT_BASE + 90
+    sshd = Sshd(suite)
+    with sshd.copy(tmp_path / "other.log", other):
+        node = suite.api("GET", "/items/outbound-nodes/target")
+        fields = {name: node[name] for name in ("name", "host", "port", "host_keys")}
+        fields["alternates"] = [{"host": "127.0.0.1", "port": other}]
+        suite.api("PUT", "/items/outbound-nodes/target", fields)
+        suite.api("POST", "/servers/usp-server-1/push?wait=10")
+        assert suite.sftp("pwd\n").returncode == 0
+        first = suite.audit("login")[-1]["address"]
+        sshd.kill()
+        for _ in range(6):
+            done = suite.sftp("pwd\n")
+            assert done.returncode == 0, done.stderr
+        assert suite.audit("login")[-1]["address"] == f"127.0.0.1:{other}" != first
+        assert banner(suite.ready["partner"]["port"]).startswith(b"SSH-2.0-"), "one address is enough"
+        ended = suite.audit("session.ended")[-1]
+        assert (ended["target"], ended["address"]) == ("target", f"127.0.0.1:{other}")
+
+
+def test_no_banner_without_a_target_until_it_is_back(direct_suite: Suite, tmp_path: Path) -> None:
+    suite = direct_suite
+    port = suite.ready["partner"]["port"]
+    sshd = Sshd(suite)
+    sshd.kill()
+
+    def withheld() -> bool:
+        suite.sftp("pwd\n")
+        return banner(port) == b""
+
+    wait_until(withheld, 10, "the listener says nothing")
+    time.sleep(2)
+    assert banner(port) == b"", "nor later"
+    with sshd.copy(tmp_path / "again.log"):
+        took = wait_until(lambda: banner(port).startswith(b"SSH-2.0-"), 5, "the listener is back by itself")
+        assert suite.sftp("pwd\n").returncode == 0
+        print(f"banner after the target's return: {took:.2f} s")
