@@ -46,6 +46,9 @@ WORKERS_READY = _gauge("usp_workers_ready", "Workers that take connections")
 WORKER_RESTARTS_TOTAL = _counter("usp_worker_restarts_total", "Workers started again after they had ended")
 REFUSED_TOTAL = _counter("usp_refused_total", "Connections refused at accept", "reason")
 PENALTIES = _gauge("usp_penalties", "Sources and user names that have a penalty now")
+REQUESTS_REFUSED_TOTAL = _counter(
+    "usp_requests_refused_total", "Channels and requests that partners were refused", "listener", "kind"
+)
 LOOP_LAG = _gauge("usp_loop_lag_seconds", "How late a worker's event loop was when it last reported", "slot")
 PUSH_TOTAL = _counter("usp_push_total", "Configuration pushes by what became of them", "state")
 BUILD_INFO = _gauge("usp_build_info", "Always 1; the version is in the label", "version")

@@ -21,8 +21,8 @@ from asyncssh.packet import SSHPacket
 
 from usp.server.admission import Admission
 from usp.server.auth import Method
-from usp.ssh.connect import ServerConnection
 from usp.ssh.login import LoginServer
+from usp.ssh.requests import ON_A_CHANNEL, Restricted
 from usp.tasks import spawn
 
 WINDOW: Final = 2 * 1024 * 1024
@@ -35,13 +35,15 @@ ChannelGrant = tuple["SftpChannel", asyncssh.SSHServerSession[bytes]]
 class Partner(Protocol):
     """Who answers for a partner's connection: the session."""
 
-    def partner_made(self, connection: ServerConnection) -> None: ...
+    def partner_made(self, connection: Restricted) -> None: ...
 
     def partner_lost(self, exc: Exception | None) -> None: ...
 
     def named(self, username: str) -> None: ...
 
     def channel_requested(self) -> ChannelGrant: ...
+
+    def refused(self, kind: str) -> None: ...
 
 
 class PartnerServer(LoginServer):
@@ -50,7 +52,7 @@ class PartnerServer(LoginServer):
         self._admission = admission
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        assert isinstance(conn, ServerConnection)
+        assert isinstance(conn, Restricted)
         self._partner.partner_made(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -58,6 +60,9 @@ class PartnerServer(LoginServer):
 
     def session_requested(self) -> ChannelGrant:
         return self._partner.channel_requested()
+
+    def refused(self, kind: str) -> None:
+        self._partner.refused(kind)
 
     # --- the login ---
 
@@ -100,10 +105,10 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
     """A partner's session channel. It grants what its session cannot: `sftp` once the target's channel is open.
 
     asyncssh decides about a subsystem at once and then reads; here the decision may take its time (as asyncssh's own
-    about X11 does), and until then nothing is read. And asyncssh would keep environment variables (RFC 4254, 6.4).
+    about X11 does), and until then nothing is read. Other requests are refused without asyncssh's code for them.
     """
 
-    def __init__(self, connection: ServerConnection, open_target: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, connection: Restricted, open_target: Callable[[], Awaitable[bool]]) -> None:
         super().__init__(
             connection,
             asyncio.get_running_loop(),
@@ -117,12 +122,24 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
             window=WINDOW,
             max_pktsize=PACKET,
         )
+        self._partner_connection = connection
         self._open_target = open_target
+
+    def _service_next_request(self) -> None:
+        """A subsystem may be granted; everything else is refused, and what would have changed something is told."""
+        request, _, wants_reply = self._request_queue[0]
+        if request == "subsystem":
+            super()._service_next_request()
+            return
+        if wants_reply or request in ON_A_CHANNEL:
+            self._partner_connection.refused(request)
+        self._report_response(False)
 
     def _process_subsystem_request(self, packet: SSHPacket) -> bool | None:  # type: ignore[override]
         name = packet.get_string()
         packet.check_end()
         if name != b"sftp" or self._session_started:
+            self._partner_connection.refused("subsystem")
             return False
         self._session_started = True
         spawn(self._finish_subsystem_request(), "sftp channel")
@@ -142,9 +159,3 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
             super()._process_eof(pkttype, pktid, packet)
 
     _packet_handlers = {**asyncssh.SSHServerChannel._packet_handlers, MSG_CHANNEL_EOF: _process_eof}  # noqa: RUF012  (asyncssh's own way)
-
-    def _process_env_request(self, packet: SSHPacket) -> bool:
-        packet.get_string()
-        packet.get_string()
-        packet.check_end()
-        return False

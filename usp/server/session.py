@@ -37,8 +37,9 @@ from usp.server.watch import Watch
 from usp.sftp.records import Record, printable
 from usp.sftp.relay import Close, Relay
 from usp.ssh import connect, failures
-from usp.ssh.connect import ClientConnection, ServerConnection
+from usp.ssh.connect import ClientConnection
 from usp.ssh.login import PartnerConnection
+from usp.ssh.requests import Restricted
 from usp.status import Outcome, SessionStatus
 
 log = get_logger(__name__)
@@ -100,13 +101,14 @@ class Session:
         self._watch = watch or Watch(lambda path: link(), lambda health: None, limits.connect)
         self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
-        self._partner: ServerConnection | None = None
+        self._partner: Restricted | None = None
         self._target: ClientConnection | None = None
         self._address: Address | None = None
         self._link: Link | None = None
         self._exchanges: set[Exchange] = set()
         self._past = Counter[str]()  # of exchanges that ended: how many, broken, ended by the target; bytes
         self._measured = (0, 0)
+        self._refused: set[str] = set()
         self._outcome: Outcome | None = None
         self._lost: Exception | None = None
         self._over = asyncio.Event()
@@ -199,7 +201,7 @@ class Session:
 
     # --- the partner (see `inbound.Partner`) ---
 
-    def partner_made(self, connection: ServerConnection) -> None:
+    def partner_made(self, connection: Restricted) -> None:
         self._partner = connection
         connection.congestion.watch(self._partner_congested)
         if self._outcome is not None:  # ended before it began
@@ -241,6 +243,13 @@ class Session:
     def _partner_congested(self, full: bool) -> None:
         for exchange in tuple(self._exchanges):
             exchange.partner_full(full, "socket")
+
+    def refused(self, kind: str) -> None:
+        """Counted; audited once for each kind, so that a partner who insists does not fill the log."""
+        metrics.REQUESTS_REFUSED_TOTAL.labels(self._door.listener.name, kind).inc()
+        if kind not in self._refused:
+            self._refused.add(kind)
+            self._tell_fact("request.refused", kind=kind)
 
     # --- the login (see `admission.Host`) ---
 

@@ -21,7 +21,8 @@ from asyncssh.public_key import SSHOpenSSHCertificate
 
 from usp.errors import UspError
 from usp.ssh import keys
-from usp.ssh.connect import ClientConnection, ServerConnection
+from usp.ssh.connect import ClientConnection
+from usp.ssh.requests import Restricted
 
 SFTP_COMMANDS: Final = (None, "internal-sftp")
 """What a certificate's critical option `force-command` may say: nothing else is to be had here."""
@@ -46,8 +47,11 @@ class LoginServer(asyncssh.SSHServer):
         """A key was tried: is it accepted? Not `proven`: the partner only asks whether it would be."""
         raise NotImplementedError
 
+    def refused(self, kind: str) -> None:
+        """The partner asked for something that is not to be had, one of `usp.ssh.requests.KINDS`."""
 
-class PartnerConnection(ServerConnection):
+
+class PartnerConnection(Restricted):
     """We are the SSH server, and a login may take several methods."""
 
     _owner: LoginServer
@@ -78,7 +82,7 @@ class PartnerConnection(ServerConnection):
             self._next_service = b"ssh-userauth"
         self._process_service_request(pkttype, pktid, packet)
 
-    _packet_handlers = {**SSHConnection._packet_handlers, MSG_SERVICE_REQUEST: _process_service_asked}  # noqa: RUF012
+    _packet_handlers = {**Restricted._packet_handlers, MSG_SERVICE_REQUEST: _process_service_asked}  # noqa: RUF012
 
 
 class TargetConnection(ClientConnection):
