@@ -12,14 +12,14 @@ from tests.e2e.suite import Suite
 @dataclass(frozen=True)
 class Gateway:
     """`processes`: name -> pids. `use_cipher` makes the leg to the target use a cipher; the partner's leg follows the
-    client."""
+    client. `shared`: the processes are another gateway's, too."""
 
     name: str
     port: int
     username: str
     password: str
     processes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    breaks: bool = True  # the SSH session; otherwise there is nothing for the client but the target itself
+    shared: bool = False
     use_cipher: Callable[[str], None] = lambda cipher: None
 
     def cpu(self) -> dict[str, float]:
@@ -45,4 +45,4 @@ def usp(name: str, suite: Suite, account: Mapping[str, str], listener: str = "pa
             suite.api("POST", "/servers/usp-server-1/push?wait=30")
 
     port = suite.ready["listeners"][listener]["port"]
-    return Gateway(name, port, account["username"], account["password"], processes, listener != "tcp", use_cipher)
+    return Gateway(name, port, account["username"], account["password"], processes, listener == "tcp", use_cipher)

@@ -23,7 +23,7 @@ class Target:
         self.port, self.username, self.password = port, username, password
 
     def gateway(self) -> Gateway:
-        return Gateway("OpenSSH direct", self.port, self.username, self.password, breaks=False)
+        return Gateway("OpenSSH direct", self.port, self.username, self.password)
 
 
 @contextmanager
@@ -51,7 +51,7 @@ listen target
 """
     )
     with _process([program, "-db", "-f", str(config)], port, scratch / "haproxy.log") as pid:
-        yield Gateway("HAProxy TCP", port, target.username, target.password, {"": (pid,)}, breaks=False)
+        yield Gateway("HAProxy TCP", port, target.username, target.password, {"": (pid,)})
 
 
 @contextmanager

@@ -113,10 +113,13 @@ def files(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
     yield Sample("files of 4 KiB up", "1/s", gateway.name, FILES / took)
 
 
-ROWS: Final[Mapping[str, Row]] = {"bytes": bytes_, "logins": logins, "idle": idle, "stat": stat, "files": files}
+ROWS: Final[Mapping[str, Row]] = {"idle": idle, "bytes": bytes_, "logins": logins, "stat": stat, "files": files}
 
 NEED_CPU: Final = frozenset({"logins", "idle"})
 """Rows that have nothing to say about a gateway without processes, that is about going direct."""
+
+ONCE: Final = frozenset({"idle"})
+"""Rows with one turn only, and first: later ones would find the memory that the first has left behind."""
 
 WITH_CIPHERS: Final = frozenset({"bytes"})
 """Rows measured with every cipher; the others with the first."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.bench.gateways import client, peers, report
 from tests.bench.gateways.gateway import Gateway, usp
 from tests.bench.gateways.peers import Target
-from tests.bench.gateways.rows import NEED_CPU, ROWS, WITH_CIPHERS, Bench, Sample
+from tests.bench.gateways.rows import NEED_CPU, ONCE, ROWS, WITH_CIPHERS, Bench, Sample
 from tests.e2e.suite import Suite, running
 
 CIPHERS: Final = {
@@ -130,9 +130,9 @@ def _turns(
 ) -> Iterator[Sample | str]:
     """Samples, and what was left out."""
     for row in rows:
-        for _ in range(options.repeat):
+        for _ in range(1 if row in ONCE else options.repeat):
             for gateway in gateways:
-                if gateway.processes or row not in NEED_CPU:
+                if (gateway.processes or row not in NEED_CPU) and not (row in ONCE and gateway.shared):
                     try:
                         yield from ROWS[row](bench, gateway)
                     except client.TransferError as error:  # a peer that does not know this cipher
