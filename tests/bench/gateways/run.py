@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
         first = next(iter(suites.values()))
         target = Target(first.ready["target"]["port"], **_account(first))
         for number, cipher in enumerate(CIPHERS[name] for name in options.ciphers):
-            rows = [row for row in options.rows if not number or row in WITH_CIPHERS]
+            rows = [row for row in ROWS if row in options.rows and (not number or row in WITH_CIPHERS)]
             bench = Bench(here, first.files, options.size << 20, cipher, options.logins, options.sessions)
             with ExitStack() as own:
                 gateways = _gateways(options, suites, target, bench, own)
