@@ -304,16 +304,19 @@ def _block(kind: str, fields: Fields) -> str:
     lines = [f"{singular(kind)} {_quoted(fields['name'])} {{\n"]
     for name, value in fields.items():
         if name != "name":
-            lines.append(f"  {name} = {_value(value)}\n")
+            lines.append(f"  {name} = {_lines(value) or _value(value)}\n")
     return "".join([*lines, "}\n"])
+
+
+def _lines(value: Any) -> str:
+    """A text of several lines as such; "" for anything else. (Not in a list: its end must stand alone on a line.)"""
+    if isinstance(value, str) and re.fullmatch(r"[\n\x20-\x7e]*\n", value) and not re.search(r"EOT|%\{", value):
+        return "<<EOT\n" + value.replace("${", "$${") + "EOT"
+    return ""
 
 
 def _value(value: Any) -> str:
     match value:
-        case str() if value.endswith("\n") and value.isascii() and re.fullmatch(r"[\n\x20-\x7e]*", value):
-            if "EOT" not in value:
-                return f"<<EOT\n{_escaped(value)}EOT"
-            return _quoted(value)
         case str():
             return _quoted(value)
         case list():
@@ -325,8 +328,12 @@ def _value(value: Any) -> str:
 
 def _quoted(text: str) -> str:
     """As JSON quotes it, which HCL reads alike; but `\\uXXXX` only for what is no character of its own."""
-    return _escaped(json.dumps(text, ensure_ascii=False).replace("\\b", "\\u0008").replace("\\f", "\\u000c"))
+    quoted = re.sub(
+        r"\\(.)", lambda escape: _NO_ESCAPES.get(escape[1], escape[0]), json.dumps(text, ensure_ascii=False)
+    )
+    # HCL's own $${ and %%{ are not in python-hcl2's grammar of quoted texts
+    return re.sub(r"([$%])\{", r"\1\\u007b", quoted)
 
 
-def _escaped(text: str) -> str:
-    return text.replace("${", "$${").replace("%{", "%%{")
+_NO_ESCAPES: Final = {"b": "\\u0008", "f": "\\u000c"}
+"""What JSON has and HCL has not."""
