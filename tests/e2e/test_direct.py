@@ -59,13 +59,14 @@ def test_files_cross_whole_and_the_host_key_is_the_targets(direct: Suite, tmp_pa
 
 
 def test_a_banner_check_is_counted_as_probe_and_not_audited(direct: Suite) -> None:
-    before = len(ended(direct))
-    probes = _counted(direct, 'usp_sessions_total{listener="tcp",outcome="probe"}')
+    def probes() -> float:
+        return _counted(direct, 'usp_sessions_total{listener="tcp",outcome="probe"}')
+
+    wait_until(lambda: probes() >= 1, 10, "the demo's own proof is counted")
+    before, count = len(ended(direct)), probes()
     with socket.create_connection(("127.0.0.1", direct.ready["listeners"]["tcp"]["port"])) as sock:
         assert sock.recv(8) == b"SSH-2.0-"
-    wait_until(
-        lambda: _counted(direct, 'usp_sessions_total{listener="tcp",outcome="probe"}') == probes + 1, 10, "counted"
-    )
+    wait_until(lambda: probes() == count + 1, 10, "it is counted")
     assert len(ended(direct)) == before
 
 
