@@ -15,6 +15,9 @@ MAX_PREFACE: Final = 8192
 """Bytes that may come before the end of the identification; a server may say other lines first."""
 MAX_PACKET: Final = 35_000
 _DISCONNECT, _IGNORE, _DEBUG, _KEXINIT = 1, 2, 4, 20
+PENALISED: Final = b"Not allowed at this time"
+"""What OpenSSH says in place of its identification to a source with a penalty (sshd_config, PerSourcePenalties)."""
+
 _COOKIE: Final = 16
 _SHOWN: Final = 240
 _AEAD: Final = ("gcm@openssh.com", "chacha20-poly1305")
@@ -52,6 +55,8 @@ class Greeting:
 
     def _line(self, line: bytes) -> None:
         text = printable(line.rstrip(b"\r\n"))
+        if line.startswith(PENALISED):
+            raise penalised()
         if not line.startswith(b"SSH-"):
             self.preface = self.preface or text
         elif line.startswith((b"SSH-2.0-", b"SSH-1.99-")):
@@ -122,3 +127,9 @@ def _common(what: str, ours: Sequence[str], theirs: Sequence[str]) -> str:
 def printable(data: bytes, most: int = _SHOWN) -> str:
     """Fit to be shown: ASCII, bounded, without what would steer a terminal."""
     return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in data[:most])
+
+
+def penalised() -> UspError:
+    """What it means when a target begins with `PENALISED`."""
+    why = "OpenSSH penalises this gateway's address after failed logins; exempt it there (PerSourcePenaltyExemptList)"
+    return UspError("target.penalised", f"the target says '{PENALISED.decode()}': {why}")

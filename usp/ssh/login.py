@@ -22,18 +22,11 @@ from asyncssh.public_key import SSHOpenSSHCertificate
 from usp.errors import UspError
 from usp.ssh import keys
 from usp.ssh.connect import ClientConnection
+from usp.ssh.kexinit import PENALISED, penalised
 from usp.ssh.requests import Restricted
 
 SFTP_COMMANDS: Final = (None, "internal-sftp")
 """What a certificate's critical option `force-command` may say: nothing else is to be had here."""
-
-
-PENALISED: Final = b"Not allowed at this time"
-"""What OpenSSH says in place of its identification to a source with a penalty (sshd_config, PerSourcePenalties)."""
-_PENALISED: Final = (
-    "the target says 'Not allowed at this time': OpenSSH penalises this gateway's address after failed logins; "
-    "exempt it there (PerSourcePenaltyExemptList)"
-)
 
 
 class LoginServer(asyncssh.SSHServer):
@@ -97,7 +90,7 @@ class TargetConnection(ClientConnection):
 
     def _recv_version(self) -> bool:
         if bytes(self._inpbuf[: len(PENALISED)]) == PENALISED:
-            self._force_close(UspError("target.penalised", _PENALISED))
+            self._force_close(penalised())
             return False
         return super()._recv_version()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.server.support import RULE, TARGET, direct, listener, node, tunnel
 from usp.manager.diff import EMPTY, Change, Difference, FieldChange, differences, effects
-from usp.model import InboundMethod, Model, Startup
+from usp.model import Address, InboundMethod, Model, Startup
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,
@@ -127,6 +127,14 @@ def test_lists_tell_what_came_what_went_and_their_order() -> None:
     assert told_.fields[0] == FieldChange(
         "filter.block", ["192.0.2.0/24", "10.0.0.0/8"], ["10.0.0.0/8", "192.0.2.0/24"]
     )
+
+
+def test_more_addresses_of_a_target_are_told() -> None:
+    changed = but(TARGET, alternates=(Address(host="10.0.0.2"), Address(host="::1", port=2022)))
+    new = but(SAMPLE, listeners=tuple(but(each, target=changed) for each in SAMPLE.listeners))
+    assert told(SAMPLE, new) == ["Outbound Node 'target' changed; alternates: with 10.0.0.2:22, with [::1]:2022"]
+    (difference,) = differences(SAMPLE, new)
+    assert difference.fields[0].after == ["10.0.0.2:22", "[::1]:2022"]
 
 
 def test_public_keys_are_told_by_their_fingerprints() -> None:

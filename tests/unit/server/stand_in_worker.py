@@ -38,6 +38,7 @@ from usp.server.messages import (
     SessionEnded,
     Sessions,
     Start,
+    TargetHealth,
     ToWorker,
     TunnelSocket,
 )
@@ -125,6 +126,8 @@ class StandIn:
     def told(self, session: str, what: str, username: str) -> None:
         if what == "wrong":
             self.channel.post(LoginFailed(session=session, username=username))
+        elif what == "down":
+            self.channel.post(TargetHealth(down=(username,)))
         else:
             self.channel.post(Authenticated(session=session, username=username))
 

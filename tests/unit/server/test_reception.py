@@ -168,3 +168,22 @@ async def test_a_listener_that_closes_while_the_header_is_awaited(monkeypatch: p
 
 def _log(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.replace('"', "")
+
+
+async def test_a_listener_whose_target_is_down_says_nothing() -> None:
+    async with supervised(settings(workers=2)) as supervisor:
+        ports = free_port(), free_port(), free_port()
+        open_ = listener("open", ports[2]).model_copy(update={"withhold_banner": False})
+        await supervisor.apply(snapshot(1, listener("one", ports[0]), listener("other", ports[1]), open_))
+        await say(ports[0], "down one")
+        await until(lambda: any(slot.view().down for slot in supervisor.slots))
+        assert await greeting(ports[0]), "the other worker does not know that"
+        await say(ports[0], "down one")
+        await until(lambda: all(slot.view().down for slot in supervisor.slots))
+        assert await greeting(ports[0]) == b""
+        assert await greeting(ports[1])
+        for slot in supervisor.slots:
+            assert slot.worker
+            slot.worker.down = frozenset({"open"})
+        assert await greeting(ports[2]), "it is not to be withheld"
+        assert await greeting(ports[0]), "its target is back"

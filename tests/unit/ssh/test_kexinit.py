@@ -89,3 +89,9 @@ def test_nothing_in_common(theirs: Offer, words: str) -> None:
 def test_printable() -> None:
     assert printable(b"a\x1b[2J\xff") == "a?[2J?"
     assert len(printable(b"x" * 1000)) == 240
+
+
+def test_a_penalty_of_openssh_is_recognised() -> None:
+    with pytest.raises(UspError, match="PerSourcePenaltyExemptList") as caught:
+        Greeting().feed(b"Not allowed at this time\r\n")
+    assert caught.value.code == "target.penalised"
