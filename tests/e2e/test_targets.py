@@ -93,8 +93,10 @@ def test_the_alternate_takes_over(direct_suite: Suite, tmp_path: Path) -> None:
         assert (ended["target"], ended["address"]) == ("target", f"127.0.0.1:{other}")
 
 
-def test_no_banner_without_a_target_until_it_is_back(direct_suite: Suite, tmp_path: Path) -> None:
-    suite = direct_suite
+@pytest.mark.parametrize("way", ["direct_suite", "own_suite"])
+def test_no_banner_without_a_target_until_it_is_back(way: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Directly, and through the tunnel."""
+    suite: Suite = request.getfixturevalue(way)
     port = suite.ready["partner"]["port"]
     sshd = Sshd(suite)
     sshd.kill()
