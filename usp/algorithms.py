@@ -17,6 +17,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 
 class Profile(StrEnum):
+    """A named choice of SSH algorithms: `modern` for all who can, `legacy` for partners who cannot do better."""
+
     MODERN = "modern"
     COMPATIBLE = "compatible"
     FIPS = "fips"

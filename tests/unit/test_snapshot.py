@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from usp.model import ListenerType
+from usp.model import Address, ListenerType
 from usp.secret import Secret
-from usp.snapshot import Content, ListenerSpec, Snapshot, TunnelSpec
+from usp.snapshot import Content, ListenerSpec, Snapshot, TargetSpec, TunnelSpec
 
 LISTENER = ListenerSpec(id="l1", name="l", address="0.0.0.0", port=22, type=ListenerType.SFTP)
 TUNNEL = TunnelSpec(id="t1", name="t", address="::", port=23, private_key=Secret("hunter2"))
@@ -43,6 +43,12 @@ def test_lookup_by_id() -> None:
     assert snapshot.tunnel("t1") == TUNNEL
     assert snapshot.listener("t1") is None
     assert snapshot.tunnel("l1") is None
+
+
+def test_a_target_is_tried_at_its_first_address_first() -> None:
+    other = Address(host="second", port=2)
+    spec = TargetSpec(id="t", name="t", host="first", port=1, host_keys=("k",), alternates=(other,))
+    assert spec.addresses == (Address(host="first", port=1), other)
 
 
 def test_versions_count_from_one() -> None:
