@@ -12,6 +12,7 @@ import pytest
 
 from tests.catalogs import NOW, ids, sample
 from usp import pki
+from usp.algorithms import KNOWN
 from usp.errors import Problem, UspError
 from usp.manager import keys
 from usp.manager.catalog import Catalog, Create, Delete, Update, apply
@@ -60,9 +61,13 @@ REQUIRED: Final = "is required"
 LEAST: Final = "must have at least 1 (it has 0)"
 HOST: Final = "must be a host name or an IP address"
 BANNER: Final = "must be text, tabs and line ends; other control characters could steer a terminal"
-ALGORITHM: Final = "must be the name of an SSH algorithm"
 MISSING: Final[Any] = object()
 """As a value: the field is left out."""
+
+
+def unknown(category: str) -> str:
+    return f"is no SSH algorithm that is known here; these are: {', '.join(KNOWN[category])}"
+
 
 GOOD: Final[list[tuple[str, Fields]]] = [
     ("ca-certificates", {"certificate": CA.cert + CA.cert}),
@@ -105,11 +110,14 @@ GOOD: Final[list[tuple[str, Fields]]] = [
     ("outbound-nodes", {"port": 65535}),
     ("outbound-nodes", {"host_keys": ["target-key", "client-key"]}),
     ("outbound-nodes", {"algorithms": {}}),
+    ("outbound-nodes", {"algorithms": {"profile": "compatible"}}),
+    ("outbound-nodes", {"alternates": [{"host": "10.0.0.2", "port": 22}, {"host": "10.0.0.2", "port": 23}]}),
     ("routes", {"inbound_nodes": ["low", "high"]}),
     ("routes", {"outbound_nodes": ["target", "spare"]}),
     ("listeners", {"address": "::1"}),
     ("listeners", {"port": 1}),
     ("listeners", {"type": "sftp"}),
+    ("listeners", {"withhold_banner": False}),
     ("listeners", {"route": "route"}),
     ("listeners", {"default_outbound_node": "target"}),
     ("listeners", TCP),
@@ -207,9 +215,11 @@ BAD: Final[list[tuple[str, Fields, Loc, str]]] = [
     ("inbound-nodes", {"rule": "none"}, "rule", "there is no Rule 'none'"),
     ("inbound-nodes", {"banner": "\x1b[2J"}, "banner", BANNER),
     ("inbound-nodes", {"banner": "x" * 4097}, "banner", "must not be longer than 4096 characters"),
-    ("inbound-nodes", {"algorithms": {"ciphers": ["a b"]}}, ("algorithms", "ciphers", 0), ALGORITHM),
+    ("inbound-nodes", {"algorithms": {"ciphers": ["a b"]}}, ("algorithms", "ciphers", 0), unknown("ciphers")),
     ("inbound-nodes", {"algorithms": {"macs": "x"}}, ("algorithms", "macs"), LIST),
-    ("inbound-nodes", {"algorithms": {"kex": [""]}}, ("algorithms", "kex", 0), ALGORITHM),
+    ("inbound-nodes", {"algorithms": {"kex": [""]}}, ("algorithms", "kex", 0), unknown("kex")),
+    ("inbound-nodes", {"algorithms": {"profile": "old"}}, ("algorithms", "profile"),
+     "must be 'modern', 'compatible', 'fips' or 'legacy'"),
     ("inbound-nodes", {"algorithms": {"host_key_types": [7]}}, ("algorithms", "host_key_types", 0), TEXT),
     ("inbound-nodes", {"algorithms": {"compression": []}}, ("algorithms", "compression"), "there is no such field"),
     ("outbound-nodes", {"host": "a b"}, "host", HOST),
@@ -220,6 +230,10 @@ BAD: Final[list[tuple[str, Fields, Loc, str]]] = [
     ("outbound-nodes", {"host_keys": []}, "host_keys", LEAST),
     ("outbound-nodes", {"host_keys": ["host-key"]}, ("host_keys", 0), "there is no Public Key 'host-key'"),
     ("outbound-nodes", {"algorithms": None}, "algorithms", "must be an object"),
+    ("outbound-nodes", {"alternates": [{"host": "a b", "port": 22}]}, ("alternates", 0, "host"), HOST),
+    ("outbound-nodes", {"alternates": "10.0.0.2"}, "alternates", LIST),
+    ("outbound-nodes", {"alternates": [{"host": "x", "port": 1}, {"host": "x", "port": 1}]}, ("alternates", 1),
+     "is there already"),
     ("routes", {"inbound_nodes": []}, "inbound_nodes", LEAST),
     ("routes", {"inbound_nodes": ["target"]}, ("inbound_nodes", 0), "there is no Inbound Node 'target'"),
     ("routes", {"outbound_nodes": []}, "outbound_nodes", LEAST),
@@ -233,6 +247,7 @@ BAD: Final[list[tuple[str, Fields, Loc, str]]] = [
     ("listeners", {"proxy_protocol": "required"}, "proxy_trusted",
      "is needed with proxy_protocol 'required': name your load balancers"),
     ("listeners", {"proxy_trusted": ["192.0.2.0/24"]}, "proxy_trusted", "goes with proxy_protocol 'required' only"),
+    ("listeners", {"withhold_banner": "no"}, "withhold_banner", "must be true or false"),
     ("listeners", {"route": None}, "route", "is required for type 'sftp'"),
     ("listeners", {"default_outbound_node": None}, "default_outbound_node", "is required for type 'sftp'"),
     ("listeners", {"default_outbound_node": "spare"}, "default_outbound_node",
