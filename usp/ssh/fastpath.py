@@ -183,9 +183,9 @@ class FastPath(_Base):
         if head := self._inpbuf:
             assert self._opener is not None
             if len(head) < 4:
-                head += view[:4]
-                view = view[4 - len(self._inpbuf) :]
-                self._inpbuf = head
+                more = 4 - len(head)
+                self._inpbuf = head = head + view[:more]
+                view = view[more:]
                 if len(head) < 4:
                     return
             missing = self._total(self._opener, head) - len(head)

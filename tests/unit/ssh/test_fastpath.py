@@ -13,6 +13,7 @@ import asyncssh
 import pytest
 from asyncssh.channel import SSHChannel
 
+from tests.unit.ssh import pump
 from usp.algorithms import Algorithms
 from usp.secret import Secret
 from usp.ssh import connect, fastpath, keys, options
@@ -152,6 +153,24 @@ async def test_both_directions_at_once(mix: str, cipher: str) -> None:
         await until(lambda: len(server.got) == sum(SIZES) and len(client.got) == sum(SIZES))
         assert bytes(server.got) == b"".join(up)
         assert bytes(client.got) == b"".join(down)
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+async def test_a_read_may_end_anywhere_in_a_packet(cipher: str) -> None:
+    async with pump.joined(cipher=cipher) as pair:
+        await pair.open(1 << 21, 1 << 15)
+        client, server, sent = pair.ends[0][0], pair.ends[1][0], bytearray()
+
+        def arrived() -> bool:
+            return server.got == sent
+
+        for cut in range(1, 60):
+            for data in (os.urandom(10), os.urandom(20)):
+                write(client.channel, data)
+                sent += data
+            await asyncio.sleep(0)
+            await pair.carry(0, cut)
+            assert await pair.until(arrived)
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
