@@ -408,7 +408,7 @@ def write(channel: SSHChannel[bytes], data: Bytes) -> None:
         if sent:
             channel._send_buf.append((bytearray(data[sent:]), None))
             channel._send_buf_len += len(data) - sent
-            channel._pause_resume_writing()
+            channel._flush_send_buf()  # if it is not for the window but for new keys, it asks for them
             return
     channel.write(data)  # type: ignore[arg-type]  # it copies any bytes-like object
 

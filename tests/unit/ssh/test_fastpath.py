@@ -189,6 +189,17 @@ async def test_rekeys_in_the_middle(mix: str, cipher: str) -> None:
         assert server_connection._session_id == client_connection._session_id
 
 
+async def test_a_write_that_makes_a_rekey_due_is_sent_to_its_end(mix: str) -> None:
+    """Nothing else is sent that would begin it."""
+    async with joined(rekey=100_000) as (_, server, connection, client):
+        keys_before = connection._send_encryption
+        data = os.urandom(300_000)
+        write(client.channel, data)
+        await until(lambda: len(server.got) == len(data))
+        assert bytes(server.got) == data
+        assert connection._send_encryption is not keys_before
+
+
 @pytest.mark.parametrize("window", [1000, 40_000])
 async def test_small_windows_and_a_reader_that_stops(mix: str, window: int) -> None:
     async with joined(window=window) as (_, server, _, client):
@@ -345,7 +356,7 @@ def test_this_asyncssh_has_all_that_is_relied_on() -> None:
     code = SSHChannel._accept_data.__code__.co_names + SSHChannel._deliver_data.__code__.co_names
     assert {"_recv_window", "_recv_paused", "_init_recv_window", "_send_state"} <= set(code)
     code = SSHChannel.write.__code__.co_names + SSHChannel._flush_send_buf.__code__.co_names
-    assert {"_send_buf", "_send_buf_len", "_send_window", "_send_pktsize", "_pause_resume_writing"} <= set(code)
+    assert {"_send_buf", "_send_buf_len", "_send_window", "_send_pktsize"} <= set(code)
     code = asyncssh.SSHClientConnection.send_packet.__code__.co_names
     assert {"_rekey_bytes_sent", "_deferred_packets", "_send_seq", "_kex_complete", "_auth_complete"} <= set(code)
     assert FastPath.fast
