@@ -71,3 +71,11 @@ metrics {
   # address = "127.0.0.1"
   # port    = 0 # 0 = off
 }
+
+# What a load balancer may ask: HAProxy's agent checks (docs/haproxy.md). Reachable from load balancers only.
+agent {
+  # address = "127.0.0.1"
+  # port    = 0       # 0 = off
+  # drained = "maint" # what is said of a drained server; "drain" still lets in partners with a stick-table entry
+  # notice  = 5.0     # seconds between telling load balancers of a drain and the first refusal
+}

@@ -96,6 +96,16 @@ class Workers:
                 sums[name, labels] = sums.get((name, labels), 0.0) + value
         return sums
 
+    def relayed(self) -> dict[str, tuple[int, int]]:
+        """Listener -> bytes from its partners and to them, since the start."""
+        found: dict[str, tuple[int, int]] = {}
+        for (name, labels), value in self.sums().items():
+            if name == "usp_bytes_total":
+                bytes_in, bytes_out = found.get(labels[0], (0, 0))
+                add = (int(value), 0) if labels[1] == "in" else (0, int(value))
+                found[labels[0]] = bytes_in + add[0], bytes_out + add[1]
+        return found
+
 
 class _All(Collector):
     """This process's metrics and, in a supervisor, its workers' added to them."""

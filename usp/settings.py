@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import Field
 
@@ -67,6 +67,19 @@ class MetricsSettings(Model):
     port: int = Field(default=0, ge=0, le=65535, description="port of /livez, /readyz and /metrics; 0 = off")
 
 
+class AgentSettings(Model):
+    """What load balancers may ask this server (HAProxy's agent checks)."""
+
+    address: BindAddress = Field(default="127.0.0.1", description="IP address for agent checks of load balancers")
+    port: int = Field(default=0, ge=0, le=65535, description="port for agent checks of load balancers; 0 = off")
+    drained: Literal["maint", "drain"] = Field(
+        default="maint", description='"maint", or "drain": partners with a stick-table entry still come'
+    )
+    notice: float = Field(
+        default=5.0, ge=0, le=3600, allow_inf_nan=False, description="seconds from a drain to the first refusal"
+    )
+
+
 class KeepaliveSettings(Model):
     interval: Seconds = Field(default=5.0, description="seconds of silence before asking whether the peer is there")
     count: int = Field(default=3, ge=1, le=100, description="unanswered questions before the peer is held for gone")
@@ -108,6 +121,7 @@ class ServerSettings(Model):
     log: LogSettings = LogSettings()
     audit: AuditSettings = AuditSettings()
     metrics: MetricsSettings = MetricsSettings()
+    agent: AgentSettings = AgentSettings()
 
 
 class TunnelSettings(Model):

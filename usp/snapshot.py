@@ -187,7 +187,8 @@ class Snapshot(Model):
     """One server's configuration version. `version` counts from 1 per server; 0 means that nothing was applied yet.
 
     `stopped`: ids of listeners and tunnels that an administrator stopped, so that a server that restarted does not open
-    them even for a moment. It is no part of the configuration: the digest does not cover it.
+    them even for a moment; `drained`: the same of new sessions. They are no part of the configuration: the digest does
+    not cover them.
     """
 
     protocol: int
@@ -196,6 +197,7 @@ class Snapshot(Model):
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     content: Content
     stopped: tuple[str, ...] = ()
+    drained: bool = False
 
     @classmethod
     def of(cls, server: str, version: int, content: Content) -> Snapshot:

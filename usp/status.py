@@ -36,6 +36,14 @@ class ListenerState(StrEnum):
     DRAINING = "draining"
 
 
+class Intake(StrEnum):
+    """Whether a server takes new sessions, or an administrator drained it."""
+
+    OPEN = "open"
+    CLOSING = "closing"  # load balancers are told; who comes all the same is let in
+    CLOSED = "closed"  # refused before any banner; what runs goes on
+
+
 class LinkState(StrEnum):
     """One live tunnel connection."""
 
@@ -74,6 +82,11 @@ TRANSITIONS: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]]
             ListenerState.STOPPING: frozenset({ListenerState.STOPPED}),
             ListenerState.DRAINING: frozenset({ListenerState.STOPPING, ListenerState.STOPPED}),
         },
+        Intake: {
+            Intake.OPEN: frozenset({Intake.CLOSING, Intake.CLOSED}),
+            Intake.CLOSING: frozenset({Intake.CLOSED, Intake.OPEN}),
+            Intake.CLOSED: frozenset({Intake.OPEN}),
+        },
         LinkState: {
             LinkState.HANDSHAKING: frozenset({LinkState.UP, LinkState.DOWN}),
             LinkState.UP: frozenset({LinkState.DRAINING, LinkState.DOWN}),
@@ -91,7 +104,7 @@ TRANSITIONS: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]]
 )
 """machine -> state -> the states that may follow. (Equal words of two machines are equal keys: one table each.)"""
 
-State = TypeVar("State", ServerState, ListenerState, LinkState, PushState)
+State = TypeVar("State", ServerState, ListenerState, Intake, LinkState, PushState)
 
 
 def advance(state: State, to: State) -> State:
@@ -131,6 +144,8 @@ class ListenerStatus(Model):
     state: ListenerState
     reason: str = ""
     sessions: int = 0
+    bytes_in: int = 0  # from partners, since the server started
+    bytes_out: int = 0
 
 
 class LinkStatus(Model):
@@ -203,8 +218,11 @@ class Report(Model):
     started_at: float
     version: int = 0
     digest: str = ""
-    draining: bool = False
+    draining: bool = False  # it shuts down
+    intake: Intake = Intake.OPEN
     sessions: int = 0
+    bytes_in: int = 0  # from partners, since it started
+    bytes_out: int = 0
     slots: tuple[SlotStatus, ...] = ()
     listeners: tuple[ListenerStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()

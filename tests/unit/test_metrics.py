@@ -58,6 +58,14 @@ def test_an_ended_workers_counters_stay_and_its_gauges_go() -> None:
     assert sums["usp_sessions", ("l",)] == 2
 
 
+def test_bytes_per_listener_go_on_when_a_worker_ends() -> None:
+    workers = Workers()
+    workers.update(0, [("usp_bytes_total", ("l", "in"), 5.0), ("usp_bytes_total", ("l", "out"), 7.0)])
+    workers.end(0)
+    workers.update(0, [("usp_bytes_total", ("l", "in"), 1.0), ("usp_bytes_total", ("m", "out"), 2.0), *WORKER])
+    assert workers.relayed() == {"l": (6, 7), "m": (0, 2)}
+
+
 @pytest.mark.parametrize("sample", [("usp_other", ("l",), 1.0), ("usp_sessions", ("l", "m"), 1.0)])
 def test_what_is_not_declared_is_left_out(sample: Sample) -> None:
     workers = Workers()

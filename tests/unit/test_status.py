@@ -9,6 +9,7 @@ import pytest
 from usp.model import ListenerType
 from usp.status import (
     TRANSITIONS,
+    Intake,
     LinkState,
     ListenerState,
     ListenerStatus,
@@ -22,6 +23,7 @@ from usp.status import (
 FIXED: dict[type[StrEnum], tuple[str, StrEnum]] = {
     ServerState: ("unknown unreachable pending running rejected", ServerState.UNKNOWN),
     ListenerState: ("stopped starting running failed stopping draining", ListenerState.STOPPED),
+    Intake: ("open closing closed", Intake.OPEN),
     LinkState: ("handshaking up draining down", LinkState.HANDSHAKING),
     PushState: ("pending pushing applied rejected unreachable", PushState.PENDING),
 }

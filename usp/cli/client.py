@@ -43,6 +43,14 @@ class Client:
     def get(self, path: str, **query: str | int) -> Any:
         return self.ask("GET", path, query)
 
+    def text(self, path: str, **query: str | int) -> str:
+        """What is no JSON, but a file."""
+        with self._asked("GET", path, query, None, {"Accept": "text/plain"}, self._timeout) as response:
+            content = response.read()
+            if response.status != http.client.OK:
+                _answer(response.status, content)
+            return content.decode()
+
     def post(self, path: str, body: Any = None, *, patience: float = 0.0, **query: str | int) -> Any:
         """`patience`: seconds that the answer may take beyond the usual."""
         return self.ask("POST", path, query, body, patience)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from usp import __version__
-from usp.cli import access, bulk, diagnose, penalties, shell, show, stored, versions
+from usp.cli import access, balance, bulk, diagnose, penalties, shell, show, stored, versions
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
@@ -301,8 +301,9 @@ SESSIONS: Final[tuple[show.Column, ...]] = (
 )
 
 
-for _function in (*versions.COMMANDS, *diagnose.COMMANDS, *bulk.COMMANDS, *access.COMMANDS, *penalties.COMMANDS):
-    command(_function)
+for _module in (versions, diagnose, bulk, access, penalties, balance):
+    for _function in _module.COMMANDS:
+        command(_function)
 main.add_command(shell.completion)
 for _group, (_about, _functions) in access.GROUPS.items():
     _made = main.group(_group, help=_about)(lambda: None)

@@ -36,6 +36,8 @@ from usp.status import SessionStatus
 WRITE_ATTEMPTS: Final = 50
 """A write that loses the race is computed again on the new catalog; so often at the most."""
 
+POLL_SECONDS: Final = 0.2
+
 RUNNABLE: Final = (Deployment.kind, Tunnel.kind)
 
 
@@ -131,13 +133,28 @@ class App:
         return await self.store.servers.get((await self.server_record(key)).item.name)
 
     async def set_run_state(self, actor: Actor, kind: str, key: str, state: RunState) -> None:
-        """Start or stop a Deployment's listener or a Tunnel, and keep it so."""
-        assert kind in RUNNABLE, kind
+        """Start or stop a Deployment's listener or a Tunnel, drain a Proxy Server or not, and keep it so."""
+        assert kind in (*RUNNABLE, ProxyServer.kind), kind
         actor.require(Role.ADMIN)
         record = (await self.store.items.read()).get(kind, key)
         await self.store.servers.set_run_state(record.id, state, author=actor.name, at=self.clock())
         await self.note(actor, f"run.{state}", f"{kind}/{record.item.name}")
         self.bell.ring()
+
+    async def drained(self) -> frozenset[str]:
+        """The Proxy Servers that an administrator drained, by name."""
+        states = await self.store.servers.run_states()
+        records = (await self.store.items.read()).of_kind(ProxyServer.kind)
+        return frozenset(record.item.name for record in records if states.get(record.id) is RunState.DRAINED)
+
+    async def emptied(self, key: str, timeout: float) -> Server:
+        """The server once it takes no new session and has none left, or as it is after `timeout` seconds."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            server = await self.server(key)
+            if server.is_empty or asyncio.get_running_loop().time() >= deadline:
+                return server
+            await asyncio.sleep(POLL_SECONDS)
 
     async def sessions(self) -> tuple[list[LiveSession], dict[str, str]]:
         """All live sessions, and which servers could not be asked, and why."""

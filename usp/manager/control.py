@@ -94,6 +94,11 @@ class Controls:
         verb = "start" if start else "stop"
         return not await self._ask(endpoint, "POST", f"/v1/{path}/{id}/{verb}", refusals={404, 409})
 
+    async def drain(self, endpoint: Endpoint, *, drained: bool) -> bool:
+        """Whether the server did it. (One of an older release cannot.)"""
+        verb = "drain" if drained else "undrain"
+        return not await self._ask(endpoint, "POST", f"/v1/{verb}", refusals={404})
+
     async def sessions(self, endpoint: Endpoint) -> tuple[SessionStatus, ...]:
         return self._parsed(_Sessions, await self._ask(endpoint, "GET", "/v1/sessions")).sessions
 

@@ -39,7 +39,7 @@ from usp.model import (
     Rule,
 )
 from usp.snapshot import FilterSpec
-from usp.status import LinkState, ListenerState, Report
+from usp.status import Intake, LinkState, ListenerState, Report
 
 
 class StepName(StrEnum):
@@ -334,6 +334,8 @@ def _warnings(
         yield "the server does not have this Listener yet"
     if port is not None and port.state is not ListenerState.RUNNING:
         yield f"the Listener is {port.state} on the server" + (f": {port.reason}" if port.reason else "")
+    if report.intake is not Intake.OPEN:
+        yield f"Proxy Server '{server.item.name}' is drained: it takes no new sessions"
     if tunnel is not None:
         yield from _tunnel_warnings(report, tunnel, client)
 

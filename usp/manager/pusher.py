@@ -117,7 +117,7 @@ class Pusher:
         name = record.item.name
         observed = await self._observe(catalog, record)
         watch.failures = watch.failures + 1 if isinstance(observed, Unreachable) else 0
-        desired = await self._desired(name)
+        desired = await self._desired(record)
         if push is not None and push[0] == desired.version:
             desired = replace(desired, push=push[1])
         decision = decide(desired, observed, retry_in=self._retry_in(watch))
@@ -137,11 +137,13 @@ class Pusher:
         except UspError as error:
             return Unreachable(error.message)
 
-    async def _desired(self, name: str) -> Desired:
-        run = {id: state is RunState.STARTED for id, state in (await self._store.servers.run_states()).items()}
+    async def _desired(self, record: Record) -> Desired:
+        name, states = record.item.name, await self._store.servers.run_states()
+        run = {id: state is RunState.STARTED for id, state in states.items()}
+        drained = states.get(record.id) is RunState.DRAINED
         newest = await self._store.versions.latest(name)
         if newest is None:
-            return Desired(run=run)
+            return Desired(run=run, drained=drained)
         applied = (
             newest if newest.push is PushState.APPLIED else await self._store.versions.latest(name, PushState.APPLIED)
         )
@@ -151,6 +153,7 @@ class Pusher:
             push=newest.push,
             applied=applied.number if applied else 0,
             run=run,
+            drained=drained,
         )
 
     async def _act(self, catalog: Catalog, record: Record, watch: _Watch, decision: Decision) -> bool:
@@ -160,6 +163,8 @@ class Pusher:
                 return await self._push(catalog, record, watch, decision.version)
             case Action.START | Action.STOP:
                 return await self._run_states(Endpoint.of(catalog, record), decision)
+            case Action.DRAIN | Action.UNDRAIN:
+                return await self._drain(Endpoint.of(catalog, record), drained=decision.action is Action.DRAIN)
             case Action.WAIT | Action.NONE:
                 return False
 
@@ -168,7 +173,8 @@ class Pusher:
         snapshot = (await self._store.versions.open(name, number)).snapshot
         run = await self._store.servers.run_states()
         stopped = tuple(spec.id for _, spec in plan.specs(snapshot) if run.get(spec.id) is RunState.STOPPED)
-        snapshot = snapshot.model_copy(update={"stopped": stopped})
+        drained = run.get(record.id) is RunState.DRAINED
+        snapshot = snapshot.model_copy(update={"stopped": stopped, "drained": drained})
         await self._store.versions.pushed(name, number, PushState.PUSHING, at=self._clock())
         try:
             ack = await self._controls.put(Endpoint.of(catalog, record), snapshot)
@@ -211,6 +217,13 @@ class Pusher:
                 log.warning("run.failed", server=endpoint.name, target=target.name, code=error.code)
                 return False
         return done
+
+    async def _drain(self, endpoint: Endpoint, *, drained: bool) -> bool:
+        try:
+            return await self._controls.drain(endpoint, drained=drained)
+        except UspError as error:
+            log.warning("drain.failed", server=endpoint.name, code=error.code)
+            return False
 
     def _say(self, watch: _Watch, server: str, reason: str) -> None:
         """Each decision's reason, once."""

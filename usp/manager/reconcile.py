@@ -5,7 +5,7 @@ between shows in what is seen. The order in which it looks:
 
 1. no answer: wait; 2. nothing was ever pushed: nothing to do; 3. it is shutting down: wait;
 4. its version: push what it lacks; never an older one, never again what it refused;
-5. the run states: stop, then start, what does not run as it is wanted.
+5. drained or not; 6. the run states: stop, then start, what does not run as it is wanted.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from usp.status import ListenerState, ListenerStatus, PushState, Report, ServerState, TunnelStatus
+from usp.status import Intake, ListenerState, ListenerStatus, PushState, Report, ServerState, TunnelStatus
 
 
 class Action(StrEnum):
     PUSH = "push"
     START = "start"
     STOP = "stop"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
     WAIT = "wait"  # ask again after `delay` seconds
     NONE = "none"
 
@@ -30,13 +32,15 @@ class Action(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What the store wants of a server. `version` 0: nothing was pushed yet; `applied`: the newest version that it ever
-    accepted (0: none); `run`: id of Deployment or Tunnel -> whether it shall run (no entry: its startup decides)."""
+    accepted (0: none); `run`: id of Deployment or Tunnel -> whether it shall run (no entry: its startup decides);
+    `drained`: it shall take no new sessions."""
 
     version: int = 0
     digest: str = ""
     push: PushState = PushState.PENDING
     applied: int = 0
     run: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,12 @@ def decide(desired: Desired, observed: Report | Unreachable, *, retry_in: float 
     verdict = _about_version(desired, observed)
     if verdict.action is Action.PUSH and desired.push is PushState.UNREACHABLE and retry_in > 0:
         return Decision(Action.WAIT, "The last push got no answer.", ServerState.PENDING, delay=retry_in)
-    if verdict.action is Action.NONE:
-        return _about_run_states(desired, observed, verdict)
-    return verdict
+    if verdict.action is not Action.NONE:
+        return verdict
+    if desired.drained is (observed.intake is Intake.OPEN):
+        action, to = (Action.DRAIN, "refuse") if desired.drained else (Action.UNDRAIN, "take")
+        return replace(verdict, action=action, reason=f"To {to} new sessions, as an administrator wants it.")
+    return _about_run_states(desired, observed, verdict)
 
 
 def _about_version(desired: Desired, observed: Report) -> Decision:
@@ -129,6 +136,8 @@ def _about_run_states(desired: Desired, observed: Report, verdict: Decision) -> 
         return replace(verdict, action=Action.STOP, targets=tuple(stops), reason=_sentence(stops, "stopped"))
     if starts:
         return replace(verdict, action=Action.START, targets=tuple(starts), reason=_sentence(starts, "started"))
+    if observed.intake is not Intake.OPEN:
+        return replace(verdict, reason=f"{verdict.reason} An administrator drained the server.")
     return verdict
 
 

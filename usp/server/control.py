@@ -110,6 +110,8 @@ def application(supervisor: Supervisor) -> web.Application:
             web.delete("/v1/sessions/{id}", _kill_session),
             web.get("/v1/ledger", _ledger),
             web.delete("/v1/ledger/{key:.+}", _release),
+            web.post("/v1/drain", _drain),
+            web.post("/v1/undrain", _undrain),
             web.post("/v1/{kind:listeners|tunnels}/{id}/start", _start),
             web.post("/v1/{kind:listeners|tunnels}/{id}/stop", _stop),
             web.post("/v1/probe", _probe),
@@ -176,6 +178,16 @@ async def _ledger(request: web.Request) -> web.Response:
 
 async def _release(request: web.Request) -> web.Response:
     request.app[SUPERVISOR].reception.release(request.match_info["key"])
+    return web.Response(status=204)
+
+
+async def _drain(request: web.Request) -> web.Response:
+    request.app[SUPERVISOR].set_drained(True)
+    return web.Response(status=204)
+
+
+async def _undrain(request: web.Request) -> web.Response:
+    request.app[SUPERVISOR].set_drained(False)
     return web.Response(status=204)
 
 

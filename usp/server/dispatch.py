@@ -23,6 +23,7 @@ class Refusal(StrEnum):
 
     FILTER = "ip_filter"  # no Inbound Node is for this address
     LIMIT = "limit"  # max_sessions
+    DRAINED = "drained"  # by an administrator
     TARGET_DOWN = "target.unreachable"  # the workers that could carry it know that the target is down
     TUNNEL_DOWN = "tunnel.down"  # no worker has a link for the listener's path
     NO_WORKER = "no_worker"
@@ -81,6 +82,13 @@ def place_partner(slots: Iterable[SlotView], path: PathSpec | None, turn: int, l
     """The slots that can carry the session, best first: fewest sessions, then by turns. Empty: refuse."""
     able = [slot for slot in slots if slot.ready and listener not in slot.down and _leads(slot, path)]
     return _best_first(able, lambda slot: (slot.sessions,), turn)
+
+
+def place(slots: Sequence[SlotView], listener: ListenerSpec, turn: int) -> tuple[int, ...]:
+    """The slots that get a partner of the listener, best first; empty: refuse. One that withholds no banner takes
+    everybody as long as a worker is ready."""
+    able = place_partner(slots, listener.path, turn, listener.id)
+    return able if able or listener.withhold_banner else place_partner(slots, None, turn)
 
 
 def why_nowhere(slots: Sequence[SlotView], path: PathSpec | None) -> Refusal:

@@ -10,6 +10,7 @@ from usp import daemon, health, sdnotify, tasks
 from usp.errors import UspError
 from usp.log import get_logger
 from usp.logfile import Writer
+from usp.server.agent import Agent
 from usp.server.control import Control
 from usp.server.supervisor import Supervisor
 from usp.settings import ServerSettings
@@ -23,10 +24,12 @@ async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
     supervisor = Supervisor(settings, audit.put_text)
     try:
         control = Control(supervisor, settings.web)
+        agent = Agent(settings.agent, supervisor.advice)
         healthy = await health.start(settings.metrics, supervisor.unready, supervisor.counted)
         try:
-            await _serve(supervisor, control, audit, stop)
+            await _serve(supervisor, control, agent, audit, stop)
         finally:
+            await agent.close()
             await control.close()
             await healthy.close()
     finally:
@@ -34,9 +37,10 @@ async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
         audit.close()
 
 
-async def _serve(supervisor: Supervisor, control: Control, audit: Writer, stop: asyncio.Event) -> None:
+async def _serve(supervisor: Supervisor, control: Control, agent: Agent, audit: Writer, stop: asyncio.Event) -> None:
     await supervisor.start()
     await control.start()
+    await agent.start()
 
     def reload(settings: ServerSettings) -> None:
         tasks.spawn(_reload(control, audit, settings), "reload")

@@ -55,6 +55,7 @@ class Reception:
         self, settings: ServerSettings, audit: Callable[[str], object], now: Callable[[], float] = time.monotonic
     ) -> None:
         self.slots: Final[list[Slot]] = []
+        self.closed = False  # to new sessions: the server is drained
         self._max_sessions = settings.server.max_sessions
         self._ledger = Ledger(settings.limits)
         self._refusals = Refusals()
@@ -121,16 +122,15 @@ class Reception:
         entry = self._gates[spec.id](host)
         if entry is None:
             return Refusal.FILTER
+        if self.closed:
+            return Refusal.DRAINED
         refusal = None if check else self._ledger.refusal(host, spec.id, self._now())
         if refusal is not None:
             return refusal
         views = [slot.view() for slot in self.slots]
         if sum(view.sessions for view in views) >= self._max_sessions:
             return Refusal.LIMIT
-        turn = next(self._turn)
-        candidates = dispatch.place_partner(views, spec.path, turn, spec.id)
-        if not candidates and not spec.withhold_banner:
-            candidates = dispatch.place_partner(views, None, turn)
+        candidates = dispatch.place(views, spec, next(self._turn))
         if not candidates:
             return dispatch.why_nowhere(views, spec.path)
         node = entry if isinstance(entry, NodeSpec) else None

@@ -26,6 +26,8 @@ from usp.log import get_logger
 from usp.plan import Endpoint, Plan, Spec
 from usp.server import dispatch, ipc
 from usp.server.acceptor import Acceptor
+from usp.server.advice import Facts, advice
+from usp.server.door import Door
 from usp.server.messages import CloseLinks, Kill, Start
 from usp.server.reception import Reception
 from usp.server.slots import COMMAND, HeldSession, Slot, Worker
@@ -58,13 +60,14 @@ class Supervisor:
         self, settings: ServerSettings, audit: Callable[[str], object], command: Sequence[str] = COMMAND
     ) -> None:
         self.snapshot: Snapshot | None = None
-        self.draining = False
+        self.draining = False  # it shuts down
         self.counted: Final = metrics.Workers()
         self._settings = settings
         self._boot = secrets.token_hex(8)
         self._started_at = time.time()
         self._lock = asyncio.Lock()  # one apply, start or stop at a time
         self.reception: Final = Reception(settings, audit)
+        self._door = Door(settings.agent, self.reception)
         self._acceptor = Acceptor(self.reception.accepted)
         self._orders: dict[str, bool] = {}
         self._states: dict[str, State] = {}
@@ -126,10 +129,32 @@ class Supervisor:
             slot.kill()
         await self._lives.wait()
 
+    def set_drained(self, drained: bool) -> None:
+        """Refuse new sessions, or take them again."""
+        self._door.set_drained(drained, serving=bool(self._acceptor.endpoints))
+
+    def advice(self, listener: str) -> str:
+        """What a load balancer is to do with this server, for that Listener ("": for all)."""
+        listening = [
+            spec
+            for endpoint, spec in planning.wanted(self.snapshot, self._orders).items()
+            if isinstance(spec, ListenerSpec) and endpoint in self._acceptor.endpoints
+        ]
+        facts = Facts(
+            slots=[slot.view() for slot in self.slots],
+            listening=listening,
+            max_sessions=self._settings.server.max_sessions,
+            shutting_down=self.draining,
+            drained=bool(self._door.reason),
+        )
+        return advice(facts, listener, self._settings.agent.drained)
+
     def unready(self) -> str:
         """Why partners cannot be served, or ""."""
         if self.draining:
             return "draining"
+        if self._door.reason:
+            return self._door.reason
         if not any(slot.ready for slot in self.slots):
             return "no worker process is ready"
         return "" if self.snapshot else "no configuration yet"
@@ -248,6 +273,8 @@ class Supervisor:
                 slot.bring_up()
         ids = {spec.id for _, spec in planning.specs(snapshot)}
         self._orders = {id: order for id, order in self._ordered(snapshot).items() if id in ids}
+        if snapshot.drained:
+            self.set_drained(True)
         self._serve(snapshot)
         for endpoint in plan.close:
             self._acceptor.close(endpoint)
@@ -272,6 +299,7 @@ class Supervisor:
         for session in self._sessions():
             per_listener[session.ticket.listener] = per_listener.get(session.ticket.listener, 0) + 1
         content = self.snapshot.content if self.snapshot else None
+        relayed = self.counted.relayed()
         return Report(
             server=self._settings.name,
             software=__version__,
@@ -280,10 +308,13 @@ class Supervisor:
             version=self.snapshot.version if self.snapshot else 0,
             digest=self.snapshot.digest if self.snapshot else "",
             draining=self.draining,
+            intake=self._door.intake,
             sessions=sum(per_listener.values()),
+            bytes_in=sum(bytes_in for bytes_in, _ in relayed.values()),
+            bytes_out=sum(bytes_out for _, bytes_out in relayed.values()),
             slots=tuple(slot.status() for slot in self.slots),
             listeners=tuple(
-                self._listener_status(spec, per_listener.get(spec.id, 0))
+                self._listener_status(spec, per_listener.get(spec.id, 0), relayed.get(spec.name, (0, 0)))
                 for spec in (content.listeners if content else ())
             ),
             tunnels=tuple(self._tunnel_status(spec) for spec in (content.tunnels if content else ())),
@@ -323,7 +354,7 @@ class Supervisor:
             raise UspError("server.unreachable", "no worker process is ready; try again")
         return await worker.probe(next(self._requests), task)
 
-    def _listener_status(self, spec: ListenerSpec, sessions: int) -> ListenerStatus:
+    def _listener_status(self, spec: ListenerSpec, sessions: int, relayed: tuple[int, int]) -> ListenerStatus:
         state, reason = self._state(spec)
         return ListenerStatus(
             id=spec.id,
@@ -334,6 +365,8 @@ class Supervisor:
             state=state,
             reason=reason,
             sessions=sessions,
+            bytes_in=relayed[0],
+            bytes_out=relayed[1],
         )
 
     def _tunnel_status(self, spec: TunnelSpec) -> TunnelStatus:
@@ -345,7 +378,11 @@ class Supervisor:
 
     def _state(self, spec: Spec) -> State:
         state, reason = self._states[spec.id]
-        return state, planning.why_not(spec, self._orders) if state is ListenerState.STOPPED else reason
+        if state is ListenerState.STOPPED:
+            reason = planning.why_not(spec, self._orders)
+        elif isinstance(spec, ListenerSpec):
+            reason = reason or self._door.reason
+        return state, reason
 
     # --- small things ---
 

@@ -135,7 +135,15 @@ async def test_run_states(app: App) -> None:
     await app.set_run_state(ADMIN, "deployments", key, RunState.STOPPED)
     assert all(await bell)
     assert await app.store.servers.run_states() == {key: RunState.STOPPED}
-    assert (await actions(app, "run.")) == [("run.stopped", "deployments/l")]
+    await app.set_run_state(ADMIN, "proxy-servers", "server", RunState.DRAINED)
+    assert await app.drained() == {"server"}
+    await app.set_run_state(ADMIN, "proxy-servers", "server", RunState.STARTED)
+    assert await app.drained() == set()
+    assert (await actions(app, "run.")) == [
+        ("run.stopped", "deployments/l"),
+        ("run.drained", "proxy-servers/server"),
+        ("run.started", "proxy-servers/server"),
+    ]
     with pytest.raises(UspError, match="no Tunnel 'l'"):
         await app.set_run_state(ADMIN, "tunnels", "l", RunState.STARTED)
 

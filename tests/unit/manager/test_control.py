@@ -21,7 +21,7 @@ from usp.errors import UspError
 from usp.manager.control import MAX_ANSWER, Controls, Endpoint
 from usp.secret import Secret
 from usp.settings import ServerTls
-from usp.status import AckResult
+from usp.status import AckResult, Intake
 
 STRANGER = pki.issue(CA, now=NOW, uri=tls.server_uri("other"))
 NOBODY = pki.issue(CA, now=NOW, dns=["server"])
@@ -122,6 +122,23 @@ async def test_another_ca(tmp_path: Path, controls: Controls) -> None:
         with pytest.raises(UspError, match=r"certificate|self.signed|issuer") as caught:
             await controls.status(replace(endpoint(port), ca=other.cert))
         assert caught.value.code == "server.identity"
+
+
+async def test_a_server_of_an_older_release_cannot_be_drained(
+    tmp_path: Path, own: ServerTls, controls: Controls
+) -> None:
+    management = free_port()
+    async with server(management, own) as there:
+        assert await controls.drain(endpoint(management), drained=True)
+        assert there.report().intake is Intake.CLOSED
+        assert await controls.drain(endpoint(management), drained=False)
+        assert there.report().intake is Intake.OPEN
+
+    async def unknown(_: web.Request) -> web.Response:
+        return web.json_response({"code": "request.invalid", "message": "Not Found"}, status=404)
+
+    async with answering(tmp_path, unknown) as port:
+        assert not await controls.drain(endpoint(port), drained=True)
 
 
 async def test_a_manager_that_the_server_does_not_accept(own: ServerTls, controls: Controls) -> None:

@@ -11,7 +11,7 @@ from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog, Create
 from usp.manager.explain import Explanation, Observed, Question, StepName, explain
 from usp.model import ListenerType
-from usp.status import LinkState, LinkStatus, ListenerState, ListenerStatus, Report, TunnelStatus
+from usp.status import Intake, LinkState, LinkStatus, ListenerState, ListenerStatus, Report, TunnelStatus
 
 HERE, BLOCKED, USER = "198.51.100.7", "192.0.2.9", "acme@example.org"
 PARTNER = {"default": "block", "allow": ["198.51.100.0/24"]}
@@ -251,6 +251,9 @@ def test_warnings() -> None:
         "no link of Proxy Client 'lan' is up on Tunnel 'tunnel' (running)",
     )
     assert warned(report(made, tunnels=())) == ("the server does not have Tunnel 'tunnel' yet",)
+    assert warned(report(made, ListenerState.RUNNING, UP, intake=Intake.CLOSED)) == (
+        "Proxy Server 'dmz' is drained: it takes no new sessions",
+    )
     broken = Problem(("rules", "dedicated", "inbound_method"), "is not available yet")
     first, _ = warned(None, "", broken)
     assert first.startswith("nothing can be pushed to 'dmz' as it is: rules.dedicated.inbound_method: is not")

@@ -20,7 +20,7 @@ from usp.manager.catalog import Delete, Update
 from usp.manager.pusher import Pusher
 from usp.manager.store.rows import RunState, Server, Version
 from usp.settings import LogLevel, ServerTls
-from usp.status import ListenerState, PushState, ServerState
+from usp.status import Intake, ListenerState, PushState, ServerState
 from usp.tasks import TaskSet
 
 
@@ -145,6 +145,28 @@ async def test_a_stopped_listener_never_opens_in_a_restarted_server(tmp_path: Pa
             await pushed(app)
             assert there.report().listeners[0].reason == "an administrator stopped it"
             assert there.report().listeners[0].state is ListenerState.STOPPED
+
+
+async def test_drained_stays_drained_until_it_is_taken_back(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+    async with pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        async with server(management, own):
+            await pushed(app)
+            await app.set_run_state(ADMIN, "proxy-servers", "server", RunState.DRAINED)
+            assert (await app.emptied("server", 5.0)).is_empty
+            assert await greeting(port) == b""
+            await pushed(app)
+            assert await greeting(port) == b""
+        async with server(management, own) as there:
+            await until(lambda found: found.report.boot == there.report().boot and found.report.version, app)  # type: ignore[union-attr]
+            assert there.report().intake is Intake.CLOSED
+            assert await greeting(port) == b""
+            found = await until(lambda found: found.is_empty, app)
+            assert found.reason == "Version 2 is in force. An administrator drained the server."
+            await app.set_run_state(ADMIN, "proxy-servers", "server", RunState.STARTED)
+            await until(lambda found: found.report.intake is Intake.OPEN, app)  # type: ignore[union-attr]
+            assert await greeting(port)
 
 
 async def test_a_start_that_failed_is_tried_again(tmp_path: Path, own: ServerTls) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from usp.manager.reconcile import Action, Decision, Desired, Target, Unreachable, decide
 from usp.model import ListenerType
-from usp.status import ListenerState, ListenerStatus, PushState, Report, ServerState, TunnelStatus
+from usp.status import Intake, ListenerState, ListenerStatus, PushState, Report, ServerState, TunnelStatus
 
 S = ListenerState
 DESIRED = Desired(version=3, digest="d3")
@@ -128,6 +128,28 @@ def test_stops_come_before_starts() -> None:
     decision = decide(desired, seen)
     assert (decision.action, decision.state) == (Action.START, ServerState.RUNNING)
     assert decision.targets == (Target("listeners", "b", "B"),)
+
+
+@pytest.mark.parametrize("intake", list(Intake))
+def test_drained_or_not_comes_before_the_run_states(intake: Intake) -> None:
+    seen = report(3, intake=intake, listeners=(listener("a", S.RUNNING),))
+    wanted = decide(replace(DESIRED, drained=True, run={"a": False}), seen)
+    unwanted = decide(replace(DESIRED, run={"a": False}), seen)
+    if intake is Intake.OPEN:
+        assert wanted.action is Action.DRAIN
+        assert wanted.reason == "To refuse new sessions, as an administrator wants it."
+        assert unwanted.action is Action.STOP
+    else:
+        assert wanted.action is Action.STOP
+        assert unwanted.action is Action.UNDRAIN
+        assert unwanted.reason == "To take new sessions, as an administrator wants it."
+        done = decide(replace(DESIRED, drained=True), seen)
+        assert (done.action, done.state) == (Action.NONE, ServerState.RUNNING)
+        assert done.reason == "Version 3 is in force. An administrator drained the server."
+
+
+def test_a_version_comes_before_a_drain() -> None:
+    assert decide(replace(DESIRED, drained=True), report(2)).action is Action.PUSH
 
 
 @pytest.mark.parametrize("state", list(S))

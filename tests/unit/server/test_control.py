@@ -109,6 +109,11 @@ async def test_a_manager_sees_and_steers(site: Site, manager: Api) -> None:
     for path in ("/v1/tunnels/two/start", "/v1/listeners/nobody/stop"):
         status, error = await manager("POST", path)
         assert (status, error["code"]) == (404, "deployment.unknown")
+    assert await manager("POST", "/v1/drain") == (204, None)
+    assert await greeting(port) == b""
+    status, report = await manager("GET", "/v1/status")
+    assert (report["intake"], report["draining"]) == ("closed", False)
+    assert await manager("POST", "/v1/undrain") == (204, None)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await reader.readline()
     status, found = await manager("GET", "/v1/sessions")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.unit.server.support import direct, listener, node
 from usp.model import FilterAction
-from usp.server.dispatch import Link, Refusal, SlotView, gate, place_partner, place_tunnel, why_nowhere
+from usp.server.dispatch import Link, Refusal, SlotView, gate, place, place_partner, place_tunnel, why_nowhere
 from usp.snapshot import FilterSpec, PathSpec
 from usp.status import LinkState
 
@@ -106,3 +106,11 @@ def test_why_nobody_could_carry_it() -> None:
     assert why_nowhere([knows], PATH) is Refusal.TARGET_DOWN
     assert why_nowhere([SlotView(0, True, 0)], PATH) is Refusal.TUNNEL_DOWN
     assert why_nowhere([SlotView(0, False, 0, (UP,))], PATH) is Refusal.NO_WORKER
+
+
+def test_a_listener_that_withholds_no_banner_takes_everybody() -> None:
+    there = [SlotView(0, True, 0), SlotView(1, False, 0)]
+    honest = listener("l", 1, path=PATH)
+    assert place(there, honest, 0) == ()
+    assert place(there, honest.model_copy(update={"withhold_banner": False}), 0) == (0,)
+    assert place([SlotView(0, True, 0, (UP,))], honest, 0) == (0,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import datetime
 
 from fastapi import APIRouter
@@ -13,7 +13,7 @@ from usp.manager.api.lists import Paging, cut
 from usp.manager.store import rows
 from usp.manager.store.rows import RunState
 from usp.model import Model
-from usp.status import ListenerStatus, ServerState, SlotStatus, TunnelStatus
+from usp.status import Intake, ListenerStatus, ServerState, SlotStatus, TunnelStatus
 
 router = APIRouter(prefix="/servers", tags=["servers"])
 
@@ -32,7 +32,11 @@ class Server(Model):
     digest: str
     software: str
     draining: bool
+    drain: bool = Field(description="Whether an administrator wants it drained", examples=[False])
+    intake: Intake = Field(description="Whether it takes new sessions; closing: soon not any more", examples=["open"])
     sessions: int
+    bytes_in: int
+    bytes_out: int
     slots: tuple[SlotStatus, ...]
     listeners: tuple[ListenerStatus, ...]
     tunnels: tuple[TunnelStatus, ...]
@@ -41,7 +45,7 @@ class Server(Model):
     )
 
     @classmethod
-    def of(cls, server: rows.Server, now: datetime, run_states: Mapping[str, RunState]) -> Server:
+    def of(cls, server: rows.Server, now: datetime, run_states: Mapping[str, RunState], drained: Set[str]) -> Server:
         report = server.report
         ids = [status.id for status in report.listeners] + [status.id for status in report.tunnels] if report else []
         return cls(
@@ -56,7 +60,11 @@ class Server(Model):
             digest=report.digest if report else "",
             software=report.software if report else "",
             draining=report.draining if report else False,
+            drain=server.name in drained,
+            intake=report.intake if report else Intake.OPEN,
             sessions=report.sessions if report else 0,
+            bytes_in=report.bytes_in if report else 0,
+            bytes_out=report.bytes_out if report else 0,
             slots=report.slots if report else (),
             listeners=report.listeners if report else (),
             tunnels=report.tunnels if report else (),
@@ -74,12 +82,12 @@ class Servers(Model):
 @router.get("", operation_id="list_servers")
 async def list_servers(app: TheApp, actor: Asking, query: Paging) -> Servers:
     """Every Proxy Server that is configured, by name, as it was last seen."""
-    now, run_states = app.clock(), await app.store.servers.run_states()
+    now, run_states, drained = app.clock(), await app.store.servers.run_states(), await app.drained()
     page, following = cut(await app.servers(), lambda server: server.name, query)
-    return Servers(items=[Server.of(server, now, run_states) for server in page], next=following)
+    return Servers(items=[Server.of(server, now, run_states, drained) for server in page], next=following)
 
 
 @router.get("/{name}", operation_id="get_server")
 async def get_server(app: TheApp, actor: Asking, name: str) -> Server:
     """One Proxy Server, as it was last seen."""
-    return Server.of(await app.server(name), app.clock(), await app.store.servers.run_states())
+    return Server.of(await app.server(name), app.clock(), await app.store.servers.run_states(), await app.drained())

@@ -14,9 +14,11 @@ import usp
 from usp.errors import UspError
 from usp.manager.api import (
     access,
+    balance,
     bulk,
     diagnose,
     docs,
+    drain,
     errors,
     events,
     history,
@@ -49,6 +51,8 @@ PARTS: Final = (
     versions,
     pushes,
     run,
+    drain,
+    balance,
     sessions,
     penalties,
     stream,

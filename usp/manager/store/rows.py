@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from usp.errors import Problem
 from usp.snapshot import Snapshot
-from usp.status import PushState, Report, ServerState
+from usp.status import Intake, PushState, Report, ServerState
 
 CLOCK_SKEW: Final = timedelta(minutes=1)  # between managers
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -25,10 +25,11 @@ class Role(StrEnum):
 
 
 class RunState(StrEnum):
-    """What an administrator wants of a Deployment's listener or a Tunnel."""
+    """What an administrator wants of a Deployment's listener, a Tunnel, or (drained, started again) a Proxy Server."""
 
     STARTED = "started"
     STOPPED = "stopped"
+    DRAINED = "drained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ class Server:
     report: Report | None = None
     seen_at: datetime | None = None  # when it last answered
     checked_at: datetime | None = None  # when it was last asked
+
+    @property
+    def is_empty(self) -> bool:
+        """Drained: it takes no new session and has none left."""
+        return self.report is not None and self.report.intake is Intake.CLOSED and self.report.sessions == 0
 
 
 @dataclass(frozen=True, slots=True)

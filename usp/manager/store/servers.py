@@ -47,7 +47,7 @@ class Servers:
             await upsert(connection, name, values, {"desired": 0})
 
     async def run_states(self) -> Mapping[str, RunState]:
-        """id of Deployment or Tunnel -> what an administrator wants; without an entry its startup decides."""
+        """id of Deployment, Tunnel or Proxy Server -> what an administrator wants; no entry: its startup decides."""
         async with self._database.reading() as connection:
             return {row.id: RunState(row.state) for row in await connection.execute(select(schema.run_state))}
 

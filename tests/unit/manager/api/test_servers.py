@@ -29,6 +29,8 @@ async def test_a_server_as_it_reported(app: App, admin: Api, clock: Clock) -> No
         version=7,
         digest="d",
         sessions=3,
+        bytes_in=10,
+        bytes_out=20,
         slots=(SlotStatus(slot=0, pid=1, ready=True, sessions=3, restarts=0),),
         listeners=(
             ListenerStatus(
@@ -46,4 +48,5 @@ async def test_a_server_as_it_reported(app: App, admin: Api, clock: Clock) -> No
         "d",
     )
     assert (server["age"], server["sessions"], server["software"]) == (4.5, 3, "1.2")
+    assert (server["bytes_in"], server["bytes_out"], server["drain"], server["intake"]) == (10, 20, False, "open")
     assert (server["slots"][0]["ready"], server["listeners"][0]["state"]) == (True, "running")
