@@ -21,6 +21,7 @@ from usp.secret import Secret
 from usp.ssh.fastpath import FastPath
 from usp.ssh.lean import Lean
 from usp.ssh.options import TUNNEL_PACKET, TUNNEL_WINDOW, one_use
+from usp.ssh.window import Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Congestion:
             watcher(full)
 
 
-class _Ours(Lean, FastPath):
+class _Ours(Lean, Windows, FastPath):
     """What is ours about both connection classes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
