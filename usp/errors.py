@@ -47,6 +47,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "push.wrong_server": (Kind.CONFLICT, "the snapshot is meant for another server"),
     "server.unreachable": (Kind.UNAVAILABLE, "the server's management port does not answer"),
     "server.identity": (Kind.FORBIDDEN, "the peer's certificate does not carry the expected identity"),
+    "server.restarted": (Kind.UNAVAILABLE, "the server has restarted since it was looked at; look again"),
     "server.draining": (Kind.UNAVAILABLE, "the server is shutting down"),
     "deployment.unknown": (Kind.NOT_FOUND, "the server has no such listener or tunnel"),
     "probe.busy": (Kind.UNAVAILABLE, "too many tests of paths at once; try again"),

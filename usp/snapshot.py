@@ -33,8 +33,10 @@ from usp.model import (
 )
 from usp.secret import REVEAL, Secret
 
-PROTOCOL: Final = 1
-"""Version of what managers, servers and clients say to each other; they accept their own and the one before."""
+PROTOCOL: Final = 2
+"""Version of what managers, servers and clients say to each other; they accept their own and the one before.
+
+2: servers can be drained, and are told so with a snapshot (`Snapshot.drained`)."""
 
 
 class FilterSpec(Model):

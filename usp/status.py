@@ -11,6 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from pydantic import ConfigDict
+
 from usp.model import ListenerType, Model
 from usp.snapshot import PROTOCOL
 
@@ -133,7 +135,13 @@ class Outcome(StrEnum):
     INTERNAL = "internal"
 
 
-class ListenerStatus(Model):
+class Told(Model):
+    """What a server tells its managers: fields of a newer release are ignored, so that one of skew works."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class ListenerStatus(Told):
     """A listening port of a Listener, as its server reports it."""
 
     id: str
@@ -148,7 +156,7 @@ class ListenerStatus(Model):
     bytes_out: int = 0
 
 
-class LinkStatus(Model):
+class LinkStatus(Told):
     """A live connection of a Proxy Client."""
 
     id: str
@@ -160,7 +168,7 @@ class LinkStatus(Model):
     since: float = 0.0  # Unix time
 
 
-class TunnelStatus(Model):
+class TunnelStatus(Told):
     """A Tunnel's port and its live connections."""
 
     id: str
@@ -172,7 +180,7 @@ class TunnelStatus(Model):
     links: tuple[LinkStatus, ...] = ()
 
 
-class SlotStatus(Model):
+class SlotStatus(Told):
     """A worker's place in the supervisor."""
 
     slot: int
@@ -182,7 +190,7 @@ class SlotStatus(Model):
     restarts: int
 
 
-class SessionStatus(Model):
+class SessionStatus(Told):
     """A partner's session."""
 
     id: str
@@ -196,7 +204,7 @@ class SessionStatus(Model):
     bytes_out: int = 0  # to the partner
 
 
-class PenaltyStatus(Model):
+class PenaltyStatus(Told):
     """Who failed too often on a server. `key` releases it; `kind`: source or username; `until`: Unix time."""
 
     key: str
@@ -208,7 +216,7 @@ class PenaltyStatus(Model):
     until: float
 
 
-class Report(Model):
+class Report(Told):
     """`GET /v1/status` of a server. `boot` changes with every start of the supervisor; `version` 0: no snapshot yet."""
 
     protocol: int = PROTOCOL
@@ -234,14 +242,14 @@ class AckResult(StrEnum):
     REJECTED = "rejected"
 
 
-class Complaint(Model):
+class Complaint(Told):
     """A `Problem` on the wire."""
 
     loc: tuple[str | int, ...]
     msg: str
 
 
-class Ack(Model):
+class Ack(Told):
     """A server's answer to `PUT /v1/snapshot`. `version` and `digest` are what is in force after it."""
 
     result: AckResult

@@ -13,11 +13,12 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Final, Literal, TypeVar
 from urllib.parse import quote
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from yarl import URL
 
 from usp import tls
@@ -28,7 +29,7 @@ from usp.manager.kinds import item_of
 from usp.model import CaCertificate, Model, ProxyServer, Record, TlsCertificate
 from usp.secret import REVEAL, Secret
 from usp.snapshot import Snapshot
-from usp.status import Ack, PenaltyStatus, Report, SessionStatus
+from usp.status import Ack, AckResult, Complaint, PenaltyStatus, Report, SessionStatus, Told
 
 MAX_ANSWER: Final = 16 << 20
 
@@ -36,6 +37,8 @@ MAX_ANSWER: Final = 16 << 20
 MAX_DIAGNOSES: Final = 8
 """Probes and scans at once. They take long, and connections to a server are shared with the pusher."""
 REFUSALS: Final = frozenset({404, 503})
+BOOT: Final = "USP-Boot"
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class _Sessions(Model):
@@ -44,6 +47,11 @@ class _Sessions(Model):
 
 class _Penalties(Model):
     penalties: tuple[PenaltyStatus, ...]
+
+
+class _Unreadable(Told):
+    code: Literal["request.invalid"]
+    problems: tuple[Complaint, ...] = Field(min_length=1)
 
 
 M = TypeVar("M", bound=Model)
@@ -85,9 +93,12 @@ class Controls:
     async def status(self, endpoint: Endpoint) -> Report:
         return self._parsed(Report, await self._ask(endpoint, "GET", "/v1/status"))
 
-    async def put(self, endpoint: Endpoint, snapshot: Snapshot) -> Ack:
-        """The server's answer, also when it refuses."""
-        return self._parsed(Ack, await self._ask(endpoint, "PUT", "/v1/snapshot", snapshot.to_wire(), refusals={409}))
+    async def put(self, endpoint: Endpoint, snapshot: Snapshot, boot: str = "") -> Ack:
+        """The server's answer, also when it refuses. `boot`: only if it is still in the life that it was seen in."""
+        answer = await self._ask(
+            endpoint, "PUT", "/v1/snapshot", snapshot.to_wire(), refusals={400, 409}, headers={BOOT: boot}
+        )
+        return _unreadable(answer) or self._parsed(Ack, answer)
 
     async def run(self, endpoint: Endpoint, path: str, id: str, *, start: bool) -> bool:
         """Whether the server did it; its report tells why not. `path`: listeners or tunnels."""
@@ -159,9 +170,11 @@ class Controls:
         body: bytes | None = None,
         refusals: set[int] | frozenset[int] = frozenset(),
         timeout: float = 0.0,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> bytes:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        headers: Mapping[str, str] = {"Content-Type": "application/json"} if body is not None else {}
+        if body is not None:
+            headers = {"Content-Type": "application/json", **headers}
         try:
             client = await self._client(endpoint)
             async with client.request(
@@ -191,6 +204,18 @@ class Controls:
             return model.model_validate_json(answer)
         except ValidationError:
             raise UspError("server.unreachable", "its answer is not understood: is it another release?") from None
+
+
+def _unreadable(answer: bytes) -> Ack | None:
+    """The refusal of a server that does not know a field of the snapshot: one of an older release."""
+    try:
+        found = _Unreadable.model_validate_json(answer)
+    except ValidationError:
+        return None
+    message = "the server does not understand it: is it of an older release?"
+    return Ack(
+        result=AckResult.REJECTED, version=0, digest="", code="push.rejected", message=message, problems=found.problems
+    )
 
 
 def _refusal(answer: bytes) -> UspError | None:

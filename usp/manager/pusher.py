@@ -24,6 +24,7 @@ from usp.manager.store.rows import Event, RunState
 from usp.metrics import PUSH_TOTAL
 from usp.model import ProxyServer, Record
 from usp.settings import PushSettings
+from usp.snapshot import PROTOCOL
 from usp.status import Ack, AckResult, PushState, Report
 from usp.tasks import TaskSet
 
@@ -34,6 +35,9 @@ RETRY_MAXIMUM = 2.0
 
 MANAGER = "usp-manager"
 """The author of what is done without being asked at that moment."""
+
+DRAINS = 2
+"""The protocol from which on servers can be drained."""
 
 STEPS = 8
 """Actions of one round at the most: a push, then starts and stops."""
@@ -104,15 +108,15 @@ class Pusher:
     async def _round(self, catalog: Catalog, record: Record, watch: _Watch) -> None:
         """Look and act until there is nothing more to do at once."""
         for _ in range(STEPS):
-            decision = await self._look(catalog, record, watch)
-            if not await self._act(catalog, record, watch, decision):
+            decision, report = await self._look(catalog, record, watch)
+            if not await self._act(catalog, record, watch, decision, report):
                 if decision.delay > self._settings.interval:
                     await self._bell.wait(decision.delay - self._settings.interval)
                 return
 
     async def _look(
         self, catalog: Catalog, record: Record, watch: _Watch, push: tuple[int, PushState] | None = None
-    ) -> Decision:
+    ) -> tuple[Decision, Report | None]:
         """Ask the server how it is, and note that. `push`: what the store is about to learn of a version."""
         name = record.item.name
         observed = await self._observe(catalog, record)
@@ -124,7 +128,7 @@ class Pusher:
         report = observed if isinstance(observed, Report) else None
         await self._store.servers.observed(name, decision.state, decision.reason, at=self._clock(), report=report)
         self._say(watch, name, decision.reason)
-        return decision
+        return decision, report
 
     def _retry_in(self, watch: _Watch) -> float:
         if not watch.failures:
@@ -156,11 +160,14 @@ class Pusher:
             drained=drained,
         )
 
-    async def _act(self, catalog: Catalog, record: Record, watch: _Watch, decision: Decision) -> bool:
+    async def _act(
+        self, catalog: Catalog, record: Record, watch: _Watch, decision: Decision, report: Report | None
+    ) -> bool:
         """Whether something was done that is worth another look at once."""
         match decision.action:
             case Action.PUSH:
-                return await self._push(catalog, record, watch, decision.version)
+                assert report is not None
+                return await self._push(catalog, record, watch, decision.version, report)
             case Action.START | Action.STOP:
                 return await self._run_states(Endpoint.of(catalog, record), decision)
             case Action.DRAIN | Action.UNDRAIN:
@@ -168,16 +175,18 @@ class Pusher:
             case Action.WAIT | Action.NONE:
                 return False
 
-    async def _push(self, catalog: Catalog, record: Record, watch: _Watch, number: int) -> bool:
+    async def _push(self, catalog: Catalog, record: Record, watch: _Watch, number: int, report: Report) -> bool:
+        """`report` led to it: a server that has restarted since is looked at again first."""
         name = record.item.name
         snapshot = (await self._store.versions.open(name, number)).snapshot
         run = await self._store.servers.run_states()
         stopped = tuple(spec.id for _, spec in plan.specs(snapshot) if run.get(spec.id) is RunState.STOPPED)
-        drained = run.get(record.id) is RunState.DRAINED
-        snapshot = snapshot.model_copy(update={"stopped": stopped, "drained": drained})
+        protocol = min(PROTOCOL, report.protocol)
+        drained = protocol >= DRAINS and run.get(record.id) is RunState.DRAINED
+        snapshot = snapshot.model_copy(update={"protocol": protocol, "stopped": stopped, "drained": drained})
         await self._store.versions.pushed(name, number, PushState.PUSHING, at=self._clock())
         try:
-            ack = await self._controls.put(Endpoint.of(catalog, record), snapshot)
+            ack = await self._controls.put(Endpoint.of(catalog, record), snapshot, report.boot)
         except UspError as error:
             PUSH_TOTAL.labels(PushState.UNREACHABLE).inc()
             await self._store.versions.pushed(

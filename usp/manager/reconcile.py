@@ -4,8 +4,9 @@
 between shows in what is seen. The order in which it looks:
 
 1. no answer: wait; 2. nothing was ever pushed: nothing to do; 3. it is shutting down: wait;
-4. its version: push what it lacks; never an older one, never again what it refused;
-5. drained or not; 6. the run states: stop, then start, what does not run as it is wanted.
+4. its release: leave it, when they have no protocol in common;
+5. its version: push what it lacks; never an older one, never again what it refused;
+6. drained or not; 7. the run states: stop, then start, what does not run as it is wanted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from usp.hello import agree
+from usp.snapshot import PROTOCOL
 from usp.status import Intake, ListenerState, ListenerStatus, PushState, Report, ServerState, TunnelStatus
 
 
@@ -86,6 +89,9 @@ def decide(desired: Desired, observed: Report | Unreachable, *, retry_in: float 
         return Decision(Action.NONE, "Nothing was pushed to this server yet.", ServerState.PENDING)
     if observed.draining:
         return Decision(Action.WAIT, "The server is shutting down.", ServerState.PENDING, delay=retry_in)
+    if agree(PROTOCOL, observed.protocol) is None:
+        reason = f"The server speaks protocol {observed.protocol}, this manager {PROTOCOL}: upgrade the older one."
+        return Decision(Action.NONE, reason, ServerState.REJECTED)
     verdict = _about_version(desired, observed)
     if verdict.action is Action.PUSH and desired.push is PushState.UNREACHABLE and retry_in > 0:
         return Decision(Action.WAIT, "The last push got no answer.", ServerState.PENDING, delay=retry_in)

@@ -47,6 +47,9 @@ STATUS: Final[dict[Kind, int]] = {
     Kind.INTERNAL: 500,
 }
 
+BOOT: Final = "USP-Boot"
+"""The header that says which life of the server (`boot` of its report) a push is meant for."""
+
 _KINDS: Final[dict[str, type[Spec]]] = {"listeners": ListenerSpec, "tunnels": TunnelSpec}
 
 Parsed = TypeVar("Parsed", bound=Model)
@@ -156,7 +159,7 @@ async def _status(request: web.Request) -> web.Response:
 
 async def _put_snapshot(request: web.Request) -> web.Response:
     snapshot = _parsed(Snapshot, await _body(request))
-    ack = await request.app[SUPERVISOR].apply(snapshot)
+    ack = await request.app[SUPERVISOR].apply(snapshot, request.headers.get(BOOT, ""))
     return _answer(ack, 409 if ack.result is AckResult.REJECTED else 200)
 
 

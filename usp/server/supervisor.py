@@ -24,7 +24,7 @@ from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
 from usp.log import get_logger
 from usp.plan import Endpoint, Plan, Spec
-from usp.server import dispatch, ipc
+from usp.server import dispatch, ipc, verdict
 from usp.server.acceptor import Acceptor
 from usp.server.advice import Facts, advice
 from usp.server.door import Door
@@ -32,7 +32,7 @@ from usp.server.messages import CloseLinks, Kill, Start
 from usp.server.reception import Reception
 from usp.server.slots import COMMAND, HeldSession, Slot, Worker
 from usp.settings import ServerSettings
-from usp.snapshot import PROTOCOL, ListenerSpec, Snapshot, TunnelSpec
+from usp.snapshot import ListenerSpec, Snapshot, TunnelSpec
 from usp.status import (
     Ack,
     AckResult,
@@ -161,13 +161,16 @@ class Supervisor:
 
     # --- configuration ---
 
-    async def apply(self, snapshot: Snapshot) -> Ack:
-        """Put the snapshot into force, or say why not; then the one before still is."""
+    async def apply(self, snapshot: Snapshot, boot: str = "") -> Ack:
+        """Put the snapshot into force, or say why not; then the one before still is. `boot`: the life of this server
+        that it is meant for, if that was said: one that restarted since may be due a newer version."""
+        if boot not in ("", self._boot):
+            raise UspError("server.restarted")
         self._not_draining()
         async with self._lock:
-            answer = self._already_decided(snapshot)
+            answer = verdict.judge(self._settings.name, self.snapshot, snapshot)
             if answer is not None:
-                return answer
+                return self._answer(answer)
             plan = planning.plan(self._acceptor.endpoints, snapshot, self._ordered(snapshot))
             bound: Bound = {}
             workers = [worker for slot in self.slots if (worker := slot.ready) is not None]
@@ -178,10 +181,10 @@ class Supervisor:
                 raise
             if problems:
                 self._abort(snapshot, bound, workers)
-                return self._rejected("push.rejected", problems)
+                return self._answer(verdict.rejected(self.snapshot, "push.rejected", problems))
             self._commit(snapshot, plan, bound, workers)
             log.info("snapshot.applied", version=snapshot.version, digest=snapshot.digest)
-            return self._ack(AckResult.APPLIED)
+            return verdict.accepted(snapshot)
 
     async def start_component(self, kind: type[Spec], id: str) -> None:
         """Start a listener or tunnel that is stopped or failed."""
@@ -213,23 +216,6 @@ class Supervisor:
             if isinstance(spec, TunnelSpec):
                 for worker in self._workers():
                     worker.channel.post(CloseLinks(tunnel=id))
-
-    def _already_decided(self, snapshot: Snapshot) -> Ack | None:
-        """The answers that need no trial."""
-        if snapshot.server != self._settings.name:
-            reason = f"the snapshot is meant for '{snapshot.server}', this is '{self._settings.name}'"
-            return self._rejected("push.wrong_server", [Complaint(loc=("server",), msg=reason)])
-        if not PROTOCOL - 1 <= snapshot.protocol <= PROTOCOL:
-            reason = f"is {snapshot.protocol}; this server speaks {PROTOCOL} and the one before"
-            return self._rejected("push.rejected", [Complaint(loc=("protocol",), msg=reason)])
-        if snapshot.digest != snapshot.content.digest():
-            return self._rejected("push.rejected", [Complaint(loc=("digest",), msg="is not that of the content")])
-        if self.snapshot is None or snapshot.version > self.snapshot.version:
-            return None
-        if snapshot.version == self.snapshot.version and snapshot.digest == self.snapshot.digest:
-            return self._ack(AckResult.ALREADY)
-        reason = f"version {self.snapshot.version} is in force; this is version {snapshot.version}"
-        return self._rejected("push.older", [Complaint(loc=("version",), msg=reason)])
 
     async def _prepare(
         self, snapshot: Snapshot, plan: Plan, bound: Bound, workers: Sequence[Worker]
@@ -420,12 +406,8 @@ class Supervisor:
         if not running:
             self._step(id, ListenerState.STOPPED)
 
-    def _ack(self, result: AckResult) -> Ack:
-        version, digest = (self.snapshot.version, self.snapshot.digest) if self.snapshot else (0, "")
-        return Ack(result=result, version=version, digest=digest)
-
-    def _rejected(self, code: str, problems: Sequence[Complaint]) -> Ack:
-        error = UspError(code, problems=[Problem(problem.loc, problem.msg) for problem in problems])
-        log.error("snapshot.rejected", exc_info=error)
-        ack = self._ack(AckResult.REJECTED)
-        return ack.model_copy(update={"code": code, "message": error.message, "problems": tuple(problems)})
+    def _answer(self, ack: Ack) -> Ack:
+        if ack.result is AckResult.REJECTED:
+            problems = [Problem(problem.loc, problem.msg) for problem in ack.problems]
+            log.error("snapshot.rejected", exc_info=UspError(ack.code, problems=problems))
+        return ack

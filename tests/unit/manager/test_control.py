@@ -21,7 +21,8 @@ from usp.errors import UspError
 from usp.manager.control import MAX_ANSWER, Controls, Endpoint
 from usp.secret import Secret
 from usp.settings import ServerTls
-from usp.status import AckResult, Intake
+from usp.snapshot import Snapshot
+from usp.status import AckResult, Intake, Report
 
 STRANGER = pki.issue(CA, now=NOW, uri=tls.server_uri("other"))
 NOBODY = pki.issue(CA, now=NOW, dns=["server"])
@@ -122,6 +123,37 @@ async def test_another_ca(tmp_path: Path, controls: Controls) -> None:
         with pytest.raises(UspError, match=r"certificate|self.signed|issuer") as caught:
             await controls.status(replace(endpoint(port), ca=other.cert))
         assert caught.value.code == "server.identity"
+
+
+async def test_a_field_that_an_older_server_does_not_know_is_a_refusal(
+    tmp_path: Path, own: ServerTls, controls: Controls
+) -> None:
+    class Newer(Snapshot):
+        quantum: bool
+
+    made = snapshot(1, listener("l", free_port()))
+    newer = Newer(**dict(made), quantum=True)
+    management = free_port()
+    async with server(management, own) as there:
+        ack = await controls.put(endpoint(management), newer)
+        assert (ack.result, ack.code) == (AckResult.REJECTED, "push.rejected")
+        assert "of an older release" in ack.message
+        assert [problem.loc for problem in ack.problems] == [("quantum",)]
+        with pytest.raises(UspError, match="503") as caught:
+            await controls.put(endpoint(management), made, "another boot")
+        assert caught.value.code == "server.unreachable"
+        assert (await controls.put(endpoint(management), made, there.report().boot)).version == 1
+
+
+async def test_what_a_newer_server_tells_is_understood(tmp_path: Path, controls: Controls) -> None:
+    seen = Report(server="server", software="2", boot="b", started_at=0.0).model_dump(mode="json")
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response({**seen, "protocol": 3, "entangled": True})
+
+    async with answering(tmp_path, status) as port:
+        found = await controls.status(endpoint(port))
+        assert (found.protocol, found.software) == (3, "2")
 
 
 async def test_a_server_of_an_older_release_cannot_be_drained(

@@ -20,7 +20,8 @@ from usp.manager.catalog import Delete, Update
 from usp.manager.pusher import Pusher
 from usp.manager.store.rows import RunState, Server, Version
 from usp.settings import LogLevel, ServerTls
-from usp.status import Intake, ListenerState, PushState, ServerState
+from usp.snapshot import PROTOCOL, Snapshot
+from usp.status import Ack, Intake, ListenerState, PushState, ServerState
 from usp.tasks import TaskSet
 
 
@@ -167,6 +168,41 @@ async def test_drained_stays_drained_until_it_is_taken_back(tmp_path: Path, own:
             await app.set_run_state(ADMIN, "proxy-servers", "server", RunState.STARTED)
             await until(lambda found: found.report.intake is Intake.OPEN, app)  # type: ignore[union-attr]
             assert await greeting(port)
+
+
+@pytest.mark.parametrize(("speaks", "state"), [(1, PushState.APPLIED), (2, PushState.APPLIED), (3, PushState.APPLIED)])
+async def test_servers_of_the_release_before_and_after(
+    tmp_path: Path, own: ServerTls, monkeypatch: pytest.MonkeyPatch, speaks: int, state: PushState
+) -> None:
+    """The server is of another release. One of the release before cannot be told that it is drained."""
+    management = free_port()
+    monkeypatch.setattr("usp.server.verdict.PROTOCOL", speaks)
+    seen: list[Snapshot] = []
+    async with server(management, own) as there, pushing(tmp_path, management) as app:
+        tell, apply = there.report, there.apply
+
+        async def applied(snapshot: Snapshot, boot: str) -> Ack:
+            seen.append(snapshot)
+            return await apply(snapshot, boot)
+
+        monkeypatch.setattr(there, "report", lambda: tell().model_copy(update={"protocol": speaks}))
+        monkeypatch.setattr(there, "apply", applied)
+        await app.set_run_state(ADMIN, "proxy-servers", "server", RunState.DRAINED)
+        assert (await pushed(app)).push is state
+        assert (seen[0].protocol, seen[0].drained) == (min(speaks, PROTOCOL), speaks > 1)
+
+
+async def test_a_release_too_far_away_is_left_alone(
+    tmp_path: Path, own: ServerTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    management = free_port()
+    async with server(management, own) as there, pushing(tmp_path, management) as app:
+        tell = there.report
+        monkeypatch.setattr(there, "report", lambda: tell().model_copy(update={"protocol": PROTOCOL + 2}))
+        await app.pushes.push(ADMIN, "server")
+        found = await until(lambda found: found.state is ServerState.REJECTED, app)
+        assert "upgrade the older one" in found.reason
+        assert tell().version == 0
 
 
 async def test_a_start_that_failed_is_tried_again(tmp_path: Path, own: ServerTls) -> None:

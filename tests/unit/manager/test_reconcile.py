@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from usp.manager.reconcile import Action, Decision, Desired, Target, Unreachable, decide
 from usp.model import ListenerType
+from usp.snapshot import PROTOCOL
 from usp.status import Intake, ListenerState, ListenerStatus, PushState, Report, ServerState, TunnelStatus
 
 S = ListenerState
@@ -146,6 +147,18 @@ def test_drained_or_not_comes_before_the_run_states(intake: Intake) -> None:
         done = decide(replace(DESIRED, drained=True), seen)
         assert (done.action, done.state) == (Action.NONE, ServerState.RUNNING)
         assert done.reason == "Version 3 is in force. An administrator drained the server."
+
+
+@pytest.mark.parametrize(
+    ("protocol", "action"), [(PROTOCOL - 1, Action.PUSH), (PROTOCOL + 1, Action.PUSH), (PROTOCOL + 2, Action.NONE)]
+)
+def test_one_release_of_skew(protocol: int, action: Action) -> None:
+    decision = decide(DESIRED, report(2, protocol=protocol))
+    assert decision.action is action
+    if action is Action.NONE:
+        assert decision.state is ServerState.REJECTED
+        words = f"The server speaks protocol {PROTOCOL + 2}, this manager {PROTOCOL}: upgrade the older one."
+        assert decision.reason == words
 
 
 def test_a_version_comes_before_a_drain() -> None:

@@ -200,6 +200,14 @@ async def test_versions_only_grow(supervisor: Supervisor) -> None:
     await applied(supervisor, snapshot(3, listener("one", port)))
 
 
+async def test_a_push_that_was_meant_for_an_earlier_life_is_not_taken(supervisor: Supervisor) -> None:
+    made = snapshot(1)
+    with pytest.raises(UspError) as refused:
+        await supervisor.apply(made, "another boot")
+    assert refused.value.code == "server.restarted"
+    assert (await supervisor.apply(made, supervisor.report().boot)).result is AckResult.APPLIED
+
+
 async def test_what_is_refused_untried(supervisor: Supervisor) -> None:
     good = snapshot(1, listener("one", free_port()))
     for wrong, code, loc in (

@@ -256,7 +256,7 @@ HELLO = encode(Hello(name="client-1", version="1", instance="instance-9"))
         ((b"\xff\x00 what\n",), "malformed"),
         ((b"x" * 5000,), "over 4096 bytes"),
         ((b'{"op":"draining"}\n',), "did not begin with its hello"),
-        ((HELLO.replace(b'"protocol":1', b'"protocol":9'),), "protocol: protocol 9"),
+        ((HELLO.replace(b'"protocol":2', b'"protocol":9'),), "protocol: protocol 9"),
         ((HELLO, b"{}\n"), "malformed"),
         ((HELLO * 20,), "too many lines"),
     ],
