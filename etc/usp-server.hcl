@@ -43,6 +43,8 @@ limits {
   # first_penalty              = 10.0  # seconds; every further failure doubles it
   # longest_penalty            = 900.0
   # forgive                    = 60.0  # seconds until one failure is forgotten
+  # target_failures            = 2     # failed logins that a target sees before strangers are denied unasked
+  # target_forgive             = 6.0   # seconds until one of them is forgotten (docs/targets.md)
   # exempt                     = []    # such as ["192.0.2.7/32"]
 }
 

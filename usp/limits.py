@@ -26,6 +26,10 @@ class Limits(Model):
     first_penalty: Seconds = Field(default=10.0, description="seconds of the first penalty; each failure doubles it")
     longest_penalty: Seconds = Field(default=900.0, description="seconds of a penalty at most")
     forgive: Seconds = Field(default=60.0, description="seconds until one failure is forgotten")
+    target_failures: Count = Field(
+        default=2, description="failed logins that a target sees before strangers are denied unasked; 0 = no limit"
+    )
+    target_forgive: Seconds = Field(default=6.0, description="seconds until one of a target's failures is forgotten")
     exempt: tuple[Cidr, ...] = Field(
         default=(), description='sources without limits and penalties, such as ["192.0.2.7/32"]; [] = none'
     )

@@ -46,6 +46,9 @@ WORKERS_READY = _gauge("usp_workers_ready", "Workers that take connections")
 WORKER_RESTARTS_TOTAL = _counter("usp_worker_restarts_total", "Workers started again after they had ended")
 REFUSED_TOTAL = _counter("usp_refused_total", "Connections refused at accept", "reason")
 PENALTIES = _gauge("usp_penalties", "Sources and user names that have a penalty now")
+TARGET_GUARD_DENIED_TOTAL = _counter(
+    "usp_target_guard_denied_total", "Logins denied without asking the target, which saw enough failed ones", "target"
+)
 REQUESTS_REFUSED_TOTAL = _counter(
     "usp_requests_refused_total", "Channels and requests that partners were refused", "listener", "kind"
 )

@@ -205,7 +205,8 @@ class SessionStatus(Told):
 
 
 class PenaltyStatus(Told):
-    """Who failed too often on a server. `key` releases it; `kind`: source or username; `until`: Unix time."""
+    """What is held against somebody on a server. `key` releases it; `kind`: source, username or
+    target; `until`: Unix time."""
 
     key: str
     kind: str

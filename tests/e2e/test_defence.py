@@ -3,21 +3,27 @@ in the demo 127.0.0.1 is exempt from limits, and 127.0.0.2 is a stranger."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from tests.e2e.suite import Suite, running, wait_until
 
 PORT_BASE = 12922
 STORM = 300
+SPRAY = 60
 GUILTY, INNOCENT, KNOWN = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 PROXIED, BALANCER = PORT_BASE + 60, PORT_BASE + 61
 SERVER = "/servers/usp-server-1"
@@ -98,6 +104,51 @@ def test_a_username_is_barred_but_not_where_it_is_known(suite: Suite) -> None:
     assert login(suite, KNOWN)
     suite.api("DELETE", f"{SERVER}/penalties/username:{user}")
     assert login(suite, "127.0.1.78")
+
+
+def test_a_spray_over_addresses_and_names_does_not_use_up_the_targets_patience(suite: Suite) -> None:
+    """OpenSSH would count every failure against the gateway: it is shown two, and one more every six seconds."""
+    through = suite.ready["listeners"]["passthrough"]
+    right = (through["username"], through["password"])
+    target_log = suite.dir / "log" / "target.log"
+    seen = target_log.read_text().count("Failed password")
+    assert _attempts(suite, [(KNOWN, *right)]) == ["ok"]
+    began = time.monotonic()
+    spray = [(f"127.0.1.{n}", f"user-{n}", "wrong") for n in range(1, SPRAY)]
+    results = _attempts(suite, [*spray[: SPRAY // 2], (KNOWN, *right), *spray[SPRAY // 2 :], (KNOWN, *right)])
+    assert Counter(results) == {"denied": SPRAY - 1, "ok": 2}, "who is known there gets in"
+    seen = target_log.read_text().count("Failed password") - seen
+    assert 2 <= seen <= 2 + (time.monotonic() - began) / 6
+    guarded = [fact for fact in suite.audit("login") if fact.get("reason") == "target_guard"]
+    assert {fact["outcome"] for fact in guarded} == {"auth_denied"}
+    assert len(guarded) == SPRAY - 1 - seen
+    assert "target:target" in penalties(suite)
+    assert [fact["target"] for fact in suite.audit("target.guarded")] == ["target"]
+    assert len(re.findall(r"WARN +\S+ target\.guarded target=target", suite.logs())) == 1
+    suite.api("DELETE", f"{SERVER}/penalties/target:target")
+    assert _attempts(suite, [(INNOCENT, *right)]) == ["ok"]
+
+
+def _attempts(suite: Suite, logins: list[tuple[str, str, str]]) -> list[str]:
+    """Log in at the listener that passes passwords through: source address, user name, password; twenty at a time."""
+    gate = asyncio.Semaphore(20)
+    port = suite.ready["listeners"]["passthrough"]["port"]
+
+    async def attempt(source: str, username: str, password: str) -> str:
+        async with gate:
+            try:
+                async with asyncssh.connect(
+                    "127.0.0.1", port, local_addr=(source, 0), username=username, password=password, config=None,
+                    known_hosts=None, client_keys=None, agent_path=None,
+                ):  # fmt: skip
+                    return "ok"
+            except asyncssh.PermissionDenied:
+                return "denied"
+
+    async def all_of_them() -> list[str]:
+        return list(await asyncio.gather(*(attempt(*login) for login in logins)))
+
+    return asyncio.run(all_of_them())
 
 
 def test_banner_checks_cost_nothing(suite: Suite) -> None:

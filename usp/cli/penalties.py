@@ -36,7 +36,8 @@ def penalties(client: Client, as_json: bool, server: str | None) -> None:
 @click.argument("server")
 @click.argument("key")
 def release(client: Client, as_json: bool, server: str, key: str) -> None:
-    """Let somebody off on a SERVER. KEY is what `usp penalties` shows, such as source:192.0.2.7 or username:alice."""
+    """Let somebody off on a SERVER. KEY is what `usp penalties` shows, such as source:192.0.2.7, username:alice or
+    target:archive."""
     client.ask("DELETE", f"/servers/{segment(server)}/penalties/{segment(key)}", {})
     if as_json:
         show.as_json({"server": server, "released": key})

@@ -8,6 +8,7 @@ is not admitted, and whoever is admitted has one.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -17,7 +18,9 @@ from usp.passwords import Passwords
 from usp.secret import Secret
 from usp.server.accounts import Account
 from usp.server.auth import Judge, Login, Method
+from usp.server.messages import Result
 from usp.server.prepared import Door
+from usp.server.trials import Trial
 from usp.ssh import connect, failures
 from usp.status import Outcome
 
@@ -25,7 +28,12 @@ DENIALS: Final = {
     Judge.ACCOUNTS: Outcome.AUTH_DENIED,
     Judge.LDAP: Outcome.AUTH_DENIED,
     Judge.TARGET: Outcome.TARGET_DENIED,
+    Judge.GUARD: Outcome.AUTH_DENIED,
 }
+GUARDED: Final = "target_guard"
+"""The `reason` of a denial that would otherwise have been the target's to decide."""
+_PERHAPS_SHOWN: Final = frozenset({"target.refused", "target.closed"})
+"""The target went away: after it had seen the password, as far as we know."""
 PARTIAL: Final = "partial"
 OK: Final = "ok"
 
@@ -38,6 +46,8 @@ class Host(Protocol):
 
     @property
     def barred(self) -> bool: ...
+
+    def trial(self) -> AbstractAsyncContextManager[Trial]: ...
 
     async def dial(self, login: connect.Login) -> None: ...
 
@@ -131,7 +141,8 @@ class Admission:
 
     def _tell(self, denied_by: Judge | None, facts: dict[str, str]) -> None:
         if denied_by is not None:
-            self._host.tell_login(DENIALS[denied_by], **facts)
+            reason = {"reason": GUARDED} if denied_by is Judge.GUARD else {}
+            self._host.tell_login(DENIALS[denied_by], **facts, **reason)
         elif self._login.complete:
             self._host.tell_login(OK, **{**facts, "methods": ",".join(sorted(self._login.passed))})
         else:
@@ -143,8 +154,9 @@ class Admission:
         """The first judge who says no, if any. A key that comes here fits: asyncssh and `knows_key` have seen to it."""
         for judge in self._login.judges(method):
             assert judge is not Judge.LDAP, "refused by `prepared`"
-            asked = self._target_accepts if judge is Judge.TARGET else self._password_fits
-            if not (judge is Judge.ACCOUNTS and method is Method.PUBLIC_KEY) and not await asked():
+            if judge is Judge.TARGET:
+                return await self._denied_by_target()
+            if method is not Method.PUBLIC_KEY and not await self._password_fits():
                 return judge
         return None
 
@@ -155,15 +167,20 @@ class Admission:
         stored = account.password.reveal() if account and account.password else None
         return await self._passwords.verify(stored, self._password.reveal(), self._door.accounts.decoy)
 
-    async def _target_accepts(self) -> bool:
+    async def _denied_by_target(self) -> Judge | None:
         """What the target cannot judge (it is away, it has another key) is raised."""
-        try:
-            await self._host.dial(connect.Login(self._at_target(self.username), self._password))
-        except UspError as error:
-            if error.code != "target.auth_denied":
-                raise
-            return False
-        return True
+        async with self._host.trial() as trial:
+            if not trial.granted:
+                return Judge.GUARD
+            try:
+                await self._host.dial(connect.Login(self._at_target(self.username), self._password))
+            except UspError as error:
+                if error.code != "target.auth_denied":
+                    trial.result = Result.DENIED if error.code in _PERHAPS_SHOWN else Result.UNTRIED
+                    raise
+                return Judge.TARGET
+            trial.result = Result.ACCEPTED
+        return None
 
     async def _deliver(self) -> None:
         """Log in at the target with the Rule's own credentials."""

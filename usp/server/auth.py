@@ -38,8 +38,10 @@ class Judge(StrEnum):
     ACCOUNTS = "accounts"  # the Account Repository
     LDAP = "ldap"
     TARGET = "target"  # the partner's own user name and password, tried at the target (passthrough)
+    GUARD = "guard"  # instead of the target, to which no more failed logins may be shown (`usp.server.guard`)
 
 
+_ASKED_LAST: Final = frozenset({Judge.TARGET, Judge.GUARD})
 _CARRIERS: Final = frozenset({Method.PASSWORD, Method.KEYBOARD_INTERACTIVE})
 
 _WAYS: Final[Mapping[InboundMethod, tuple[frozenset[Method], ...]]] = MappingProxyType(
@@ -113,7 +115,7 @@ class Login:
         carrier = method if shown is Method.PASSWORD else self.carrier
         if denied_by is None:
             return replace(self, passed=self.passed | {shown}, carrier=carrier)
-        passed = (self.passed | {shown}) - {Method.PASSWORD} if denied_by is Judge.TARGET else self.passed
+        passed = (self.passed | {shown}) - {Method.PASSWORD} if denied_by in _ASKED_LAST else self.passed
         return replace(self, passed=passed, carrier=carrier, failures=self.failures + 1, denied_by=denied_by)
 
     def abandoned(self) -> Login:

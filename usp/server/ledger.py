@@ -39,11 +39,17 @@ WRONG: Final = frozenset({Outcome.LIMIT, Outcome.PROTOCOL_ERROR})
 class Kind(StrEnum):
     SOURCE = "source"
     USERNAME = "username"
+    TARGET = "target"  # what `usp.server.guard` holds against it; never in the ledger
+
+
+def key_of(kind: Kind, name: str) -> str:
+    """How an entry is called when it is to be released."""
+    return f"{kind}:{name.removesuffix('/64') if kind is Kind.SOURCE else name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is held against a source or user name. `until`: end of the penalty; 0.0: none was imposed."""
+    """What is held against somebody. `until`: end of the penalty; 0.0: none was imposed."""
 
     kind: Kind
     name: str
@@ -54,8 +60,7 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """How it is called when it is to be released."""
-        return f"{self.kind}:{self.name.removesuffix('/64') if self.kind is Kind.SOURCE else self.name}"
+        return key_of(self.kind, self.name)
 
     @property
     def count(self) -> int:

@@ -6,6 +6,7 @@ owns listening sockets and configuration and parses no SSH byte; workers get acc
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -95,6 +96,15 @@ class Bar(Model):
     seconds: float
 
 
+class Verdict(Model):
+    """The answer to `MayTry`. Not `granted`: deny it after `seconds`, as the target would."""
+
+    op: Literal["verdict"] = "verdict"
+    attempt: int
+    granted: bool
+    seconds: float = 0.0
+
+
 class Drain(Model):
     """Take nothing new; exit when the last session has ended, or after `seconds`."""
 
@@ -118,7 +128,19 @@ class Probe(Model):
 
 
 ToWorker = Annotated[
-    Start | Prepare | Commit | Abort | Partner | TunnelSocket | CloseLinks | Kill | Bar | Drain | Poll | Probe,
+    Start
+    | Prepare
+    | Commit
+    | Abort
+    | Partner
+    | TunnelSocket
+    | CloseLinks
+    | Kill
+    | Bar
+    | Verdict
+    | Drain
+    | Poll
+    | Probe,
     Field(discriminator="op"),
 ]
 
@@ -162,6 +184,33 @@ class Authenticated(Model):
     op: Literal["authenticated"] = "authenticated"
     session: str
     username: str
+
+
+class Result(StrEnum):
+    """What came of showing a partner's password to a target."""
+
+    ACCEPTED = "accepted"
+    DENIED = "denied"  # also if nobody heard the answer
+    UNTRIED = "untried"  # it was not shown
+
+
+class MayTry(Model):
+    """May this partner's password be shown to the target of that name? The answer is a `Verdict` on the `attempt`."""
+
+    op: Literal["may_try"] = "may_try"
+    session: str
+    attempt: int
+    target: str
+    username: str
+
+
+class Tried(Model):
+    """What came of the `attempt`, exactly one for each that was granted; UNTRIED also takes a question back."""
+
+    op: Literal["tried"] = "tried"
+    session: str
+    attempt: int
+    result: Result
 
 
 class LinkChanged(Model):
@@ -220,6 +269,8 @@ FromWorker = Annotated[
     | SessionEnded
     | LoginFailed
     | Authenticated
+    | MayTry
+    | Tried
     | LinkChanged
     | TargetHealth
     | Event

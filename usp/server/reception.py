@@ -23,17 +23,21 @@ from usp.model import ProxyProtocol
 from usp.plan import Endpoint, Spec
 from usp.server import announced, dispatch
 from usp.server.dispatch import Refusal
-from usp.server.ledger import Entry, Kind, Ledger
+from usp.server.guard import Answer, Guard
+from usp.server.ledger import Entry, Kind, Ledger, source_of
 from usp.server.messages import (
     Authenticated,
     Bar,
     FromWorker,
     Kill,
     LoginFailed,
+    MayTry,
     Partner,
     Ready,
     SessionEnded,
+    Tried,
     TunnelSocket,
+    Verdict,
 )
 from usp.server.proxy import Bad
 from usp.server.refusals import Refusals
@@ -58,6 +62,7 @@ class Reception:
         self.closed = False  # to new sessions: the server is drained
         self._max_sessions = settings.server.max_sessions
         self._ledger = Ledger(settings.limits)
+        self._guard = Guard(settings.limits)
         self._refusals = Refusals()
         self._audit = audit
         self._now = now
@@ -170,7 +175,15 @@ class Reception:
         match message:
             case LoginFailed(session=session, username=username):
                 self._impose(self._ledger.failed(session, username, now))
+            case MayTry(session=session, attempt=attempt, target=target, username=username):
+                if held := worker.sessions.get(session):
+                    source = source_of(held.ticket.peer_host)
+                    answer = self._guard.ask((session, attempt), target, source, username, now)
+                    self._answer_trial(worker, attempt, target, answer)
+            case Tried(session=session, attempt=attempt, result=result):
+                self._guarded(self._guard.tried((session, attempt), result, now))
             case SessionEnded(session=session, outcome=outcome):
+                self._guarded(self._guard.ended(session, now))
                 self._impose(self._ledger.ended(session, outcome, now))
             case Authenticated(session=session, username=username):
                 if not self._ledger.authenticated(session, username, now):
@@ -182,12 +195,13 @@ class Reception:
                         worker.channel.post(Bar(username=entry.name, seconds=entry.until - now))
 
     def penalties(self) -> list[PenaltyStatus]:
-        """Who has a penalty, why, and until when."""
-        return [self._status(entry) for entry in self._ledger.penalties(self._now())]
+        """Who has a penalty, and which targets are shown no more failed logins; why, and until when."""
+        now = self._now()
+        return [self._status(entry) for entry in (*self._ledger.penalties(now), *self._guard.used_up(now))]
 
     def release(self, key: str) -> None:
         """Forget what is held against it. UspError penalty.unknown."""
-        entry = self._ledger.release(key)
+        entry = self._guard.release(key, self._now()) or self._ledger.release(key)
         if entry is None:
             raise UspError("penalty.unknown", f"nothing is held against '{key}'")
         if entry.kind is Kind.USERNAME:
@@ -200,6 +214,22 @@ class Reception:
             if entry.kind is Kind.USERNAME:
                 self._bar(entry.name, seconds)
             self._tell("penalty", entry, seconds=round(seconds, 1))
+
+    def _guarded(self, used_up: Entry | None) -> None:
+        """An attempt at a target is over: those that waited for its place are answered."""
+        if used_up is not None:
+            self._tell("target.guarded", used_up, seconds=round(used_up.until - used_up.at, 1))
+        for (session, attempt), target, answer in self._guard.decided(self._now()):
+            for slot in self.slots:
+                if slot.worker is not None and session in slot.worker.sessions:
+                    self._answer_trial(slot.worker, attempt, target, answer)
+
+    def _answer_trial(self, worker: Worker, attempt: int, target: str, answer: Answer) -> None:
+        if answer is Answer.GRANTED:
+            worker.channel.post(Verdict(attempt=attempt, granted=True))
+        elif answer is Answer.DENIED:
+            metrics.TARGET_GUARD_DENIED_TOTAL.labels(target).inc()
+            worker.channel.post(Verdict(attempt=attempt, granted=False, seconds=self._guard.delay(target)))
 
     def _bar(self, username: str, seconds: float) -> None:
         for slot in self.slots:

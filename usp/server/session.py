@@ -14,6 +14,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -32,6 +33,7 @@ from usp.server.exchange import Exchange
 from usp.server.inbound import WINDOW, ChannelGrant, PartnerServer, SftpChannel
 from usp.server.messages import Partner
 from usp.server.prepared import Door
+from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
 from usp.sftp.records import Record, printable
@@ -85,9 +87,11 @@ class Session:
         decided: Callable[[str, str], None] = lambda outcome, username: None,
         barred: Callable[[str], bool] = lambda username: False,
         watch: Watch | None = None,
+        trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free(),
     ) -> None:
         """`link` finds the link to dial through; `tell` takes the facts for the audit log. `decided` takes the outcome
-        of each login with its user name; `barred` says whether logins of a user name are to be denied."""
+        of each login with its user name; `barred` says whether logins of a user name are to be denied, `trial` whether
+        the target may be asked about one."""
         self.id = ticket.session
         self.version = ticket.version
         self.since = time.time()
@@ -99,6 +103,7 @@ class Session:
         self._decided = decided
         self._barred = barred
         self._watch = watch or Watch(lambda path: link(), lambda health: None, limits.connect)
+        self._trial = trial
         self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
         self._partner: Restricted | None = None
@@ -260,6 +265,9 @@ class Session:
     @property
     def barred(self) -> bool:
         return self._barred(self.username)
+
+    def trial(self) -> AbstractAsyncContextManager[Trial]:
+        return self._trial(self.username)
 
     @property
     def ending(self) -> bool:

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -35,6 +36,7 @@ from usp.server.ipc import Channel
 from usp.server.messages import ToWorker
 from usp.server.prepared import Prepared, link_timing, prepare
 from usp.server.session import Limits, Session
+from usp.server.trials import Trial, Trials, free
 from usp.server.tunnels import Link, Links
 from usp.server.watch import Watch
 from usp.settings import ServerSettings
@@ -68,6 +70,7 @@ class Worker:
         self._watch = Watch(self._find_link, channel.post, limits.connect_timeout)
         self._passwords = Passwords(remember=REMEMBERED_SECONDS)
         self._barred = Barred()
+        self._trials = Trials(channel.post)
         self._now = asyncio.get_running_loop().time
         self._versions: dict[int, Prepared] = {}
         self._current = 0
@@ -126,6 +129,8 @@ class Worker:
                     session.end(message.outcome)
             case messages.Bar():
                 self._barred.set(message.username, self._now() + message.seconds)
+            case messages.Verdict():
+                self._trials.answered(message)
             case messages.Drain():
                 self._drain(message.seconds)
             case messages.Poll():
@@ -205,8 +210,15 @@ class Worker:
         def barred(username: str) -> bool:
             return not ticket.exempt and username not in ticket.known and self._barred.holds(username, self._now())
 
+        def trial(username: str) -> AbstractAsyncContextManager[Trial]:
+            if ticket.exempt or not self._settings.limits.target_failures:
+                return free()
+            return self._trials.trial(ticket.session, door.target.spec.name, username[:MAX_USERNAME])
+
         decided = partial(self._decided, ticket.session)
-        return Session(ticket, door, self._limits, find_link, self._tell, self._passwords, decided, barred, self._watch)
+        return Session(
+            ticket, door, self._limits, find_link, self._tell, self._passwords, decided, barred, self._watch, trial
+        )
 
     def _find_link(self, path: PathSpec) -> Link | None:
         return self._links.get(path.tunnel, path.client)

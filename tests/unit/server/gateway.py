@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from usp.secret import Secret
 from usp.server.messages import Partner
 from usp.server.prepared import Door, Prepared, prepare
 from usp.server.session import Limits, Session
+from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
 from usp.settings import ServerSettings
 from usp.snapshot import (
@@ -49,9 +50,11 @@ HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TUNNEL = TunnelSpec(id="t1", name="tunnel", address="127.0.0.1", port=4000, private_key=OTHER_KEY)
 
 
-def settings(**server: Any) -> ServerSettings:
+def settings(target_failures: int = 0, **server: Any) -> ServerSettings:
+    """Without a target guard, for which a supervisor has to be asked, if not said otherwise."""
     tls = {"cert": "c", "key": "k", "ca": "a"}
-    return ServerSettings.model_validate({"name": "s1", "web": {"tls": tls}, "server": server})
+    limits = {"target_failures": target_failures}
+    return ServerSettings.model_validate({"name": "s1", "web": {"tls": tls}, "server": server, "limits": limits})
 
 
 def rule(
@@ -197,6 +200,7 @@ class Gateway:
         self.live: list[Session] = []
         self.facts: list[dict[str, Any]] = []
         self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        self.trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free()
         self.passwords = Passwords(HASHER, remember=REMEMBERED_SECONDS)
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.listening.setblocking(False)
@@ -210,7 +214,9 @@ class Gateway:
             ticket = Partner(
                 session=f"s{len(self.live)}", version=1, listener="l1", node="n1", peer_host=peer[0], peer_port=peer[1]
             )
-            session = Session(ticket, self.door, self.limits, self.link, self.facts.append, self.passwords)
+            session = Session(
+                ticket, self.door, self.limits, self.link, self.facts.append, self.passwords, trial=self.trial
+            )
             self.live.append(session)
             self._tasks.spawn(self._serve(session, sock), "session")
 

@@ -2,8 +2,9 @@
 
 A snapshot with a listener named "poison" is complained about, one with "lethal" kills it. A tunnel socket sends the
 client's name and a newline to be UP, and is DOWN when it closes. A partner that sends "wrong NAME" or "right NAME" has
-logged in so. A Bar is audited. A probe of a host named "silent" is never answered, one of "lethal" kills it; others are
-answered with the slot and the task.
+logged in so; "try NAME" asks whether the target named "target" may be tried, and writes the answer; "denied NAME" and
+"accepted NAME" say what came of it. A Bar is audited. A probe of a host named "silent" is never answered, one of
+"lethal" kills it; others are answered with the slot and the task.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from usp.server.messages import (
     Kill,
     LinkChanged,
     LoginFailed,
+    MayTry,
     Metrics,
     Partner,
     Poll,
@@ -35,12 +37,15 @@ from usp.server.messages import (
     Probe,
     Probed,
     Ready,
+    Result,
     SessionEnded,
     Sessions,
     Start,
     TargetHealth,
     ToWorker,
+    Tried,
     TunnelSocket,
+    Verdict,
 )
 from usp.snapshot import Snapshot
 from usp.status import Complaint, LinkState, Outcome, SessionStatus
@@ -52,6 +57,7 @@ class StandIn:
         self.slot = 0
         self.version = 0
         self.sessions: dict[str, asyncio.Task[None]] = {}
+        self.attempts: list[asyncio.StreamWriter] = []
         self.links: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
@@ -85,6 +91,8 @@ class StandIn:
                 self.sessions[session].cancel()
             case Bar(username=username, seconds=seconds):
                 self.channel.post(Event(line=f'{{"event":"barred","username":"{username}","on":{int(seconds > 0)}}}'))
+            case Verdict(attempt=attempt, granted=granted):
+                self.attempts[attempt].write(b"granted\n" if granted else b"denied\n")
             case Probe():
                 self.probe(message)
             case Poll(request=request):
@@ -116,16 +124,23 @@ class StandIn:
             writer.write(f"{self.slot} {message.version} {message.node}\n".encode())
             assert message.version == self.version
             while line := await reader.readline():
-                self.told(message.session, *line.decode().split())
+                self.told(message.session, writer, *line.decode().split())
         finally:
             writer.close()
             self.sessions.pop(message.session)
             self.channel.post(Event(line='{"event":"session.ended"}'))
             self.channel.post(SessionEnded(session=message.session, outcome=Outcome.COMPLETED))
 
-    def told(self, session: str, what: str, username: str) -> None:
+    def told(self, session: str, writer: asyncio.StreamWriter, what: str, username: str) -> None:
         if what == "wrong":
             self.channel.post(LoginFailed(session=session, username=username))
+        elif what == "try":
+            attempt = len(self.attempts)
+            self.attempts.append(writer)
+            self.channel.post(MayTry(session=session, attempt=attempt, target="target", username=username))
+        elif what in list(Result):
+            attempt = max(at for at, each in enumerate(self.attempts) if each is writer)
+            self.channel.post(Tried(session=session, attempt=attempt, result=Result(what)))
         elif what == "down":
             self.channel.post(TargetHealth(down=(username,)))
         else:

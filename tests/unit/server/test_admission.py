@@ -26,7 +26,9 @@ from tests.unit.server.gateway import (
 from tests.unit.server.gateway import rule as make_rule
 from usp.model import InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
+from usp.server.messages import MayTry, Result, Tried, Verdict
 from usp.server.session import AWAY
+from usp.server.trials import Trials
 from usp.snapshot import AccountSpec, CredentialsSpec, RuleSpec
 from usp.ssh import keys
 from usp.status import Outcome
@@ -395,3 +397,78 @@ async def test_attempts_that_are_not_awaited_count(target: Target) -> None:
         assert await gateway.outcome() in (Outcome.AUTH_DENIED, Outcome.TARGET_DENIED)
         assert len(target.seen) <= 6
         await until(lambda: not target.connections)
+
+
+# The target guard
+
+
+class Guarded:
+    """What a supervisor answers: `granted`. What it hears: `told`."""
+
+    def __init__(self, gateway: Gateway, *, granted: bool) -> None:
+        self.told: list[MayTry | Tried] = []
+        self._granted = granted
+        self._trials = Trials(self._hear)
+        gateway.trial = lambda username: self._trials.trial("s", "target", username)
+
+    def _hear(self, message: MayTry | Tried) -> None:
+        self.told.append(message)
+        if isinstance(message, MayTry):
+            verdict = Verdict(attempt=message.attempt, granted=self._granted)
+            asyncio.get_running_loop().call_soon(self._trials.answered, verdict)
+
+    @property
+    def results(self) -> list[Result]:
+        return [message.result for message in self.told if isinstance(message, Tried)]
+
+
+async def test_whom_the_guard_denies_the_target_does_not_see(target: Target) -> None:
+    async with serve(target, make_rule()) as gateway:
+        guarded = Guarded(gateway, granted=False)
+        await is_refused(gateway, PASSWORD)
+        assert await gateway.outcome() is Outcome.AUTH_DENIED
+        assert (target.seen, target.connections) == ([], set())
+        assert [(fact["outcome"], fact["reason"]) for fact in gateway.told("login")] == [
+            ("auth_denied", "target_guard")
+        ]
+        assert guarded.told[0] == MayTry(session="s", attempt=1, target="target", username=USER)
+        assert guarded.results == [Result.UNTRIED]
+
+
+async def test_who_is_denied_by_the_guard_may_show_the_password_again(target: Target) -> None:
+    """As after a denial by the target, all that was accepted before still is."""
+    async with serve(target, rule(BOTH, PASSTHROUGH)) as gateway:
+        Guarded(gateway, granted=False)
+        with pytest.raises(asyncssh.PermissionDenied):
+            async with gateway.partner(PASSWORD, client_keys=[MINE]):
+                pass
+        assert await gateway.outcome() is Outcome.AUTH_DENIED
+        assert target.seen == []
+
+
+async def test_the_guard_hears_what_came_of_it(target: Target) -> None:
+    async with serve(target, make_rule()) as gateway:
+        guarded = Guarded(gateway, granted=True)
+        await gets_in(gateway, PASSWORD)
+        await is_refused(gateway, "wrong")
+        assert await gateway.outcome() is Outcome.TARGET_DENIED
+        assert guarded.results == [Result.ACCEPTED, Result.DENIED]
+    await target.stop()
+    async with serve(target, make_rule()) as gateway:
+        guarded = Guarded(gateway, granted=True)
+        with pytest.raises(asyncssh.DisconnectError):
+            async with gateway.partner(PASSWORD):
+                pass
+        assert await gateway.outcome() is Outcome.TARGET_UNREACHABLE
+        assert guarded.results == [Result.UNTRIED], "nobody was there to see it"
+
+
+async def test_only_what_the_target_would_judge_is_guarded(target: Target) -> None:
+    async with serve(target, rule(PASSWORD_METHOD, PASSTHROUGH)) as gateway:
+        guarded = Guarded(gateway, granted=True)
+        await is_refused(gateway, "wrong")
+        assert await gateway.outcome() is Outcome.AUTH_DENIED
+    async with serve(target, rule(PASSWORD_METHOD, DEDICATED)) as gateway:
+        guarded = Guarded(gateway, granted=False)
+        await gets_in(gateway, PASSWORD)
+        assert guarded.told == []

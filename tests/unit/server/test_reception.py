@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -187,3 +189,61 @@ async def test_a_listener_whose_target_is_down_says_nothing() -> None:
             slot.worker.down = frozenset({"open"})
         assert await greeting(ports[2]), "it is not to be withheld"
         assert await greeting(ports[0]), "its target is back"
+
+
+async def test_the_budget_of_a_target_is_exact_across_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    limits = Limits(target_failures=2, target_forgive=3600)
+    async with supervised(settings(workers=2, limits=limits), lines.append) as supervisor:
+        port = await serving(supervisor)
+        async with AsyncExitStack() as stack:
+            partners = [await stack.enter_async_context(connected(port)) for _ in range(4)]
+            slots = {(await hear(reader)).split()[0] for reader, _ in partners}
+            assert len(slots) == 2
+            for number, (reader, writer) in enumerate(partners[:2]):
+                writer.write(f"try user-{number}\n".encode())
+                assert await hear(reader) == b"granted\n"
+            late = {}
+            for number, (reader, writer) in enumerate(partners[2:]):
+                writer.write(f"try late-{number}\n".encode())
+                late[asyncio.ensure_future(hear(reader))] = writer
+            await until(lambda: len(supervisor.reception._guard._waiting) == 2)
+            partners[0][1].write(b"accepted user-0\n")
+            (served,), (waiting,) = await asyncio.wait(late, return_when="FIRST_COMPLETED")
+            assert served.result() == b"granted\n"
+            assert not supervisor.reception.penalties()
+            for writer in (partners[1][1], late[served]):
+                writer.write(b"denied somebody\n")
+            assert await waiting == b"denied\n"
+            (shown,) = supervisor.reception.penalties()
+            assert (shown.key, shown.failures, shown.reason) == (
+                "target:target", 2, "failed logins: strangers are not passed on",
+            )  # fmt: skip
+            reader, writer = partners[0]
+            writer.write(b"try user-0\n")
+            assert await hear(reader) == b"granted\n", "known there"
+            writer.write(b"accepted user-0\nwrong user-0\n")
+            reader, writer = partners[1]
+            for key, answer in (("target:target", b"denied\n"), ("source:127.0.0.1", b"granted\n")):
+                supervisor.reception.release(key)
+                writer.write(b"try user-9\n")
+                assert await hear(reader) == answer
+            assert not supervisor.reception.penalties()
+        assert [json.loads(line)["event"] for line in lines if "target" in line] == [
+            "target.guarded", "penalty.released",
+        ]  # fmt: skip
+    assert _log(capsys).count("target.guarded") == 1
+
+
+async def test_the_attempts_of_a_worker_that_dies_count_as_denied() -> None:
+    limits = Limits(target_failures=1, target_forgive=3600)
+    async with supervised(settings(workers=1, limits=limits)) as supervisor:
+        port = await serving(supervisor)
+        async with connected(port) as (reader, writer):
+            await hear(reader)
+            writer.write(b"try alice\n")
+            assert await hear(reader) == b"granted\n"
+            worker = supervisor.slots[0].worker
+            assert worker is not None
+            worker.process.kill()
+            await until(supervisor.reception.penalties)

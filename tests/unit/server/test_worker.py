@@ -236,3 +236,28 @@ async def test_tunnel_sockets(target: Target) -> None:
             async with partner(it.admit("a")):
                 pass
         await it.hear(messages.SessionEnded, session="a", outcome=Outcome.TUNNEL_DOWN)
+
+
+async def test_strangers_are_shown_to_the_target_by_leave_of_the_supervisor_only(target: Target) -> None:
+    async with worker(target_failures=2) as it:
+        await it.apply(snapshot(target.port))
+
+        async def asked(session: str, *, granted: bool) -> messages.MayTry:
+            question = await it.hear(messages.MayTry, session=session, username=USER, target="target")
+            it.channel.post(messages.Verdict(attempt=question.attempt, granted=granted))
+            return question
+
+        question = asyncio.ensure_future(asked("a", granted=False))
+        with pytest.raises(asyncssh.PermissionDenied):
+            async with partner(it.admit("a", exempt=False)):
+                pass
+        await question
+        await it.hear(messages.LoginFailed, session="a")
+        assert target.logins == 0
+        question = asyncio.ensure_future(asked("b", granted=True))
+        async with partner(it.admit("b", exempt=False)):
+            attempt = (await question).attempt
+            await it.hear(messages.Tried, session="b", attempt=attempt, result=messages.Result.ACCEPTED)
+        async with partner(it.admit("c", exempt=True)):
+            await it.hear(messages.Authenticated, session="c")
+        assert target.logins == 2

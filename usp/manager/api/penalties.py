@@ -18,11 +18,12 @@ Key = Annotated[str, Path(min_length=1, max_length=600, description="`key` of th
 
 
 class Penalty(PenaltyStatus):
-    """A source (an IPv4 address or an IPv6 /64) or a user name that failed too often at a server."""
+    """A source (an IPv4 address or an IPv6 /64) or a user name that failed too often at a server, or a target that is
+    shown no more failed logins."""
 
     key: str = Field(description="Releases it", examples=["source:192.0.2.7"])
-    kind: str = Field(description="source or username", examples=["source"])
-    name: str = Field(description="Who: an IPv4 address, an IPv6 /64, or a user name", examples=["192.0.2.7"])
+    kind: str = Field(description="source, username or target", examples=["source"])
+    name: str = Field(description="Who: an IPv4 address, an IPv6 /64, a user name or a target", examples=["192.0.2.7"])
     reason: str = Field(description="Why", examples=["failed logins"])
     seconds: float = Field(description="How long it lasts yet", examples=[40.0])
     until: float = Field(description="When it ends, Unix time", examples=[1767268800.0])
