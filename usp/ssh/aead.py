@@ -12,6 +12,7 @@ sends and receives itself, and there is one nonce counter for both. A packet in 
 from __future__ import annotations
 
 import hmac
+from struct import Struct
 from typing import Any, Final, TypeAlias
 
 import asyncssh
@@ -28,6 +29,9 @@ USABLE: Final = hasattr(AESGCM, "encrypt_into") and hasattr(AESGCM, "decrypt_int
 """Whether this `cryptography` works on given buffers."""
 
 _BLOCK: Final = bytes(64)
+_U32: Final = Struct(">I")
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
 class GcmCipher:
@@ -45,9 +49,10 @@ class GcmCipher:
         self._counter = (self._counter + 1) & 0xFFFFFFFFFFFFFFFF
         return nonce
 
-    def length(self, seq: int, head: bytes | memoryview) -> int:
-        """The length of the packet that begins with these 4 bytes."""
-        return int.from_bytes(head[:4], "big")
+    def length(self, seq: int, data: Bytes, at: int) -> int:
+        """The length of the packet that begins there."""
+        length: int = _U32.unpack_from(data, at)[0]
+        return length
 
     def open(self, seq: int, packet: memoryview, text: memoryview) -> None:
         """Decrypt the body of `packet` into `text`. Raises MACError when it is not authentic."""
@@ -56,9 +61,9 @@ class GcmCipher:
         except InvalidTag:
             raise asyncssh.MACError("MAC verification failed") from None
 
-    def seal(self, seq: int, packet: memoryview) -> None:
-        """Encrypt a packet in place; its last 16 bytes become the tag."""
-        self._aead.encrypt_into(self._nonce(), packet[4:-TAG], packet[:4], packet[4:])
+    def seal(self, seq: int, packet: memoryview, body: memoryview) -> None:
+        """Encrypt `body` into the packet whose length stands there already. It may be the packet's own, in place."""
+        self._aead.encrypt_into(self._nonce(), body, packet[:4], packet[4:])
 
     def encrypt_and_sign(self, header: bytes, data: bytes) -> tuple[bytes, bytes]:
         """For asyncssh."""
@@ -89,12 +94,12 @@ class ChachaCipher:
         self._body.reset_nonce(bytes(8) + nonce)
         return self._body.update(_BLOCK)[:32]
 
-    def _crypt_length(self, nonce: bytes, head: bytes | memoryview) -> bytes:
+    def _crypt_length(self, nonce: bytes, head: Bytes) -> bytes:
         self._length.reset_nonce(bytes(8) + nonce)
         return self._length.update(head)
 
-    def length(self, seq: int, head: bytes | memoryview) -> int:
-        return int.from_bytes(self._crypt_length(seq.to_bytes(8, "big"), head[:4]), "big")
+    def length(self, seq: int, data: Bytes, at: int) -> int:
+        return int.from_bytes(self._crypt_length(seq.to_bytes(8, "big"), data[at : at + 4]), "big")
 
     def open(self, seq: int, packet: memoryview, text: memoryview) -> None:
         key = self._begin(seq.to_bytes(8, "big"))
@@ -102,11 +107,11 @@ class ChachaCipher:
             raise asyncssh.MACError("MAC verification failed")
         self._body.update_into(packet[4:-TAG], text)
 
-    def seal(self, seq: int, packet: memoryview) -> None:
+    def seal(self, seq: int, packet: memoryview, body: memoryview) -> None:
         nonce = seq.to_bytes(8, "big")
         key = self._begin(nonce)
         packet[:4] = self._crypt_length(nonce, packet[:4])
-        self._body.update_into(packet[4:-TAG], packet[4:-TAG])
+        self._body.update_into(body, packet[4:-TAG])
         packet[-TAG:] = Poly1305.generate_tag(key, packet[:-TAG])
 
     def encrypt_and_sign(self, header: bytes, data: bytes, nonce: bytes) -> tuple[bytes, bytes]:

@@ -1,9 +1,8 @@
 """How an SSH leg starts: on a socket that is there already, over TCP, or through a tunnel link.
 
 asyncssh's own `connect` and `run_server` construct their options anew in a thread for every connection; here a copy
-of prepared options is used, and the connection classes are ours. They add two things to asyncssh's: received bytes
-count as a sign of life (a slow link is not a dead one), and a full socket is passed on as congestion, where asyncssh
-does nothing.
+of prepared options is used, and the connection classes are ours. They pass a full socket on as congestion, where
+asyncssh does nothing.
 """
 
 from __future__ import annotations
@@ -81,10 +80,6 @@ class _Ours(Lean, Windows, FastPath):
 
     def resume_writing(self) -> None:
         self.congestion.release("transport")
-
-    def data_received(self, data: bytes | memoryview, datatype: int | None = None) -> None:
-        self._keepalive_count = 0
-        super().data_received(data, datatype)
 
     def _cleanup(self, exc: Exception | None) -> None:
         super()._cleanup(exc)

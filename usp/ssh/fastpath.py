@@ -7,7 +7,7 @@ asyncssh's own code, packet by packet, with cipher state and sequence numbers in
 
 What makes it fast, in the order of what it is worth: one AEAD object per key instead of one per packet; decryption and
 encryption into buffers that are there already; packets taken from what the socket gave without re-slicing it; no IGNORE
-packet before every packet; all packets of one read event written with one system call.
+packet before every packet; all packets of one read event written with one system call; no timer set anew per packet.
 
 How it stays in step
     *Ciphers.* When keys change, asyncssh's cipher shim inside its `Encryption` object is replaced by one of
@@ -22,13 +22,13 @@ How it stays in step
 
 Buffers
     `data_received` of a session whose class says `takes_views = True` gets memoryviews that are valid during the call
-    only. `write` copies what it is given before it returns.
+    only. `write` copies or seals what it is given before it returns. Who writes on just the view it was given, as a relay
+    does, has that packet sealed as it was opened, with another channel number (`Passing`): its data is never copied.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -57,7 +57,7 @@ HEADROOM: Final = 4 + 10
 _RELIED_ON: Final = {
     _connection.SSHConnection: (
         "_recv_data", "_recv_pkthdr", "_recv_packet", "_send", "send_packet", "send_newkeys", "_force_close",
-        "_reset_keepalive_timer", "_send_disconnect", "internal_error", "data_received",
+        "_keepalive_timer_callback", "_send_disconnect", "internal_error", "data_received", "connection_made",
     ),
     SSHChannel: ("_accept_data", "_flush_send_buf", "write", "_process_window_adjust"),
 }  # fmt: skip
@@ -66,10 +66,10 @@ USABLE: Final = aead.USABLE and all(
     callable(getattr(owner, name, None)) for owner, names in _RELIED_ON.items() for name in names
 )
 
-_scratch: list[bytearray] = []
+_scratch: list[memoryview] = []
 """Idle buffers for opened packets. A connection inside a tunnel link is fed while the link's own is in use."""
 
-_idle: list[bytearray] = []
+_idle: list[memoryview] = []
 """Idle batches; a few are enough, because a batch is in use during one read event only."""
 
 _PADDING: Final = os.urandom(64)
@@ -77,6 +77,8 @@ _PADDING: Final = os.urandom(64)
 
 _HEAD: Final = Struct(">BBII")  # padding length, type, channel, data length or window
 _PACKET: Final = Struct(">IBBII")  # the same behind the packet's length
+_U32: Final = Struct(">I")
+_BLOCK: Final = 16  # what sits in a packet is a multiple of it, for every cipher here
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -91,13 +93,16 @@ class Batches:
 
     def __init__(self) -> None:
         self.depth = 0
-        self._waiting: list[FastPath] = []
+        self.waiting: list[FastPath] = []
+        self.passing: Passing | None = None
         self._due_on: asyncio.AbstractEventLoop | None = None
 
     def add(self, connection: FastPath) -> None:
-        self._waiting.append(connection)
+        self.waiting.append(connection)
+        if self.depth:
+            return
         loop = asyncio.get_running_loop()
-        if not self.depth and self._due_on is not loop:
+        if self._due_on is not loop:
             self._due_on = loop
             loop.call_soon(self._flush_due)
 
@@ -107,11 +112,35 @@ class Batches:
 
     def flush(self) -> None:
         # A flush of a connection inside a link makes the link wait in its turn.
-        while self._waiting:
-            self._waiting.pop(0).flush()
+        while self.waiting:
+            self.waiting.pop(0).flush()
 
 
 _batches = Batches()
+
+
+class Passing:
+    """The data packet that is being handed to a session: who writes all of its `data` on can have it as it stands."""
+
+    __slots__ = ("data", "length", "text")
+
+    def __init__(self, text: memoryview, length: int, data: memoryview) -> None:
+        self.text = text
+        self.length = length
+        self.data = data
+
+    def body(self, channel: SSHChannel[bytes]) -> memoryview | None:
+        """The packet's text, to be sealed for another channel; None: it has not the size that all ciphers take.
+
+        Nothing of its sender's stays in it but the data.
+        """
+        if self.length % _BLOCK:
+            return None
+        text, length = self.text, self.length
+        _U32.pack_into(text, 2, channel._send_chan)
+        end = 10 + len(self.data)
+        text[end:length] = _PADDING[: length - end]
+        return text[:length]
 
 
 class FastPath(_Base):
@@ -121,16 +150,20 @@ class FastPath(_Base):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._batch: bytearray | None = None
+        self._batch: memoryview | None = None
         self._batched = 0
-        self._opener: aead.Cipher | None = None
+        self._kept = bytearray()  # the beginning of a packet for `_opener`
+        self._opener: aead.Cipher | None = None  # for the packet that begins next, if that is for us to read
         self._sealer: aead.Cipher | None = None
         self._fd = -1
+        self._inside = False  # a tunnel link's channel is our transport
+        self._heard = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._inside = isinstance(transport, SSHChannel)
         sock = transport.get_extra_info("socket")
-        if sock is not None and not isinstance(transport, SSHChannel):
+        if sock is not None and not self._inside:
             self._fd = sock.fileno()
 
     # --- keys ---
@@ -144,14 +177,15 @@ class FastPath(_Base):
     # --- receiving ---
 
     def data_received(self, data: bytes | memoryview, datatype: int | None = None) -> None:
+        self._keepalive_count = 0  # whatever comes is a sign of life: a slow link is not a dead one
         _batches.depth += 1
         try:
-            if self._at_fast_packet():
-                self._reset_keepalive_timer()
-                self._take(data)
-            else:
+            if self._opener is None:
                 self._inpbuf += data
                 self._recv_data()
+            else:
+                self._heard = self._loop.time()
+                self._take(memoryview(data))
         except asyncssh.DisconnectError as error:
             self._send_disconnect(error.code, error.reason, error.lang)
             self._force_close(error)
@@ -159,105 +193,113 @@ class FastPath(_Base):
             self.internal_error()
         finally:
             _batches.depth -= 1
-            if not _batches.depth:
+            if not _batches.depth and _batches.waiting:
                 _batches.flush()
 
+    def _keepalive_timer_callback(self) -> None:
+        """asyncssh sets the timer anew for every packet; here it looks, when it ends, at when the last one came."""
+        quiet = self._loop.time() - self._heard
+        if quiet < self._keepalive_interval:
+            left = self._keepalive_interval - quiet
+            self._keepalive_timer = self._loop.call_later(left, self._keepalive_timer_callback)
+        else:
+            super()._keepalive_timer_callback()
+
     def _at_fast_packet(self) -> bool:
-        """Whether the next byte begins a packet under an AEAD cipher of ours. `_opener` is that cipher."""
-        if self._recv_handler != self._recv_pkthdr or not self.fast:
-            return False
-        self._opener = aead.adopted(self._recv_encryption)
-        return self._opener is not None and self._decompressor is None
+        """Whether the next byte begins a packet under an AEAD cipher of ours; `_opener` is it from now on, or None."""
+        if self._recv_handler != self._recv_pkthdr or not self.fast or self._decompressor is not None:
+            self._opener = None
+        else:
+            self._opener = aead.adopted(self._recv_encryption)
+        return self._opener is not None
 
     def _recv_pkthdr(self) -> bool:
         if self._at_fast_packet():
             # asyncssh is back at a packet's beginning with bytes in hand: take over again.
             data, self._inpbuf = self._inpbuf, b""
-            self._take(data)
+            self._take(memoryview(data))
             return False
         return super()._recv_pkthdr()
 
-    def _take(self, data: bytes | memoryview) -> None:
-        """Work off what has arrived behind `_inpbuf`, which holds the beginning of a packet or nothing."""
-        view = memoryview(data)
-        if head := self._inpbuf:
-            assert self._opener is not None
-            if len(head) < 4:
-                more = 4 - len(head)
-                self._inpbuf = head = head + view[:more]
-                view = view[more:]
-                if len(head) < 4:
-                    return
-            missing = self._total(self._opener, head) - len(head)
-            if len(view) < missing:
-                self._inpbuf += view
-                return
-            self._inpbuf = b""
-            self._packets(memoryview(head + view[:missing]))
+    def _take(self, view: memoryview) -> None:
+        """Work off what has arrived behind `_kept`."""
+        if self._kept:
+            view = self._complete(view)
+        if view and self._opener is not None:
+            view = view[self._packets(view) :]
+        if not view or self._transport is None:
+            return
+        if self._opener is not None:
+            self._kept += view
+        else:
+            self._inpbuf += view
+            while self._inpbuf and self._recv_handler():  # it comes back through `_recv_pkthdr`
+                pass
+
+    def _complete(self, view: memoryview) -> memoryview:
+        """Complete the packet whose beginning was kept, and work it off; what is left of `view`."""
+        opener, kept = self._opener, self._kept
+        assert opener is not None
+        if missing := max(0, 4 - len(kept)):
+            kept += view[:missing]
             view = view[missing:]
-            if self._transport is None:
-                return
-            if self._inpbuf or not self._at_fast_packet():
-                self._inpbuf += view
-                self._recv_stock()
-                return
-        taken = self._packets(view)
-        if taken < len(view) and self._transport is not None:
-            self._inpbuf += view[taken:]
-            if not self._at_fast_packet():
-                self._recv_stock()
+            if len(kept) < 4:
+                return view
+        missing = self._end(opener, kept, 0) - len(kept)
+        kept += view[:missing]
+        if missing <= len(view):
+            self._kept = bytearray()
+            self._packets(memoryview(kept))
+        return view[missing:]
 
-    def _recv_stock(self) -> None:
-        """asyncssh's own loop over `_inpbuf`; it comes back through `_recv_pkthdr`."""
-        while self._inpbuf and self._recv_handler():
-            pass
-
-    def _total(self, opener: aead.Cipher, head: bytes | memoryview) -> int:
-        """Bytes of the packet that begins with `head`. Raises ProtocolError before anything is set aside for it."""
-        length = opener.length(self._recv_seq, head)
+    def _end(self, opener: aead.Cipher, data: Bytes, at: int) -> int:
+        """Where the packet ends that begins there. Raises ProtocolError before anything is set aside for it."""
+        length = opener.length(self._recv_seq, data, at)
         if not 5 <= length <= self._max_recv_pktlen:
             raise asyncssh.ProtocolError("Max packet size exceeded")
-        return length + 4 + aead.TAG
+        return at + 4 + length + aead.TAG
 
     def _packets(self, view: memoryview) -> int:
         """Work off whole packets as long as they are fast ones; bytes that were used up."""
-        buffer = _scratch.pop() if _scratch else bytearray(SCRATCH)
+        text = _scratch.pop() if _scratch else memoryview(bytearray(SCRATCH))
         try:
-            return self._packets_by(view, memoryview(buffer))
+            return self._packets_by(view, text)
         finally:
-            _scratch.append(buffer)
+            _scratch.append(text)
 
     def _packets_by(self, view: memoryview, text: memoryview) -> int:
         opener, at, size = self._opener, 0, len(view)
-        assert opener is not None
-        while size - at >= 4:
-            end = at + self._total(opener, view[at : at + 4])
+        while opener is not None and size - at >= 4:
+            end = self._end(opener, view, at)
             if end > size:
                 break
             packet = view[at:end]
-            length = end - at - 4 - aead.TAG
+            at, length = end, end - at - 4 - aead.TAG
             opener.open(self._recv_seq, packet, text[:length])
-            at = end
             if self._fast_packet(text, length):
                 self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
             else:
-                opener.stash = bytes(text[:length])
-                self._inpbuf = bytes(packet)
-                super()._recv_pkthdr()
-                self._recv_packet()
-                if self._inpbuf or not self._at_fast_packet():
-                    break
-                opener = self._opener  # there may be new keys
-                assert opener is not None
+                self._hand_over(opener, packet, text[:length])
+                opener = self._opener  # there may be new keys, or asyncssh wants what comes next
             if self._transport is None:
                 return size
         return at
 
+    def _hand_over(self, opener: aead.Cipher, packet: memoryview, text: memoryview) -> None:
+        """A packet for asyncssh: its own code takes it from here."""
+        self._opener = None
+        opener.stash = bytes(text)
+        self._inpbuf = bytes(packet)
+        super()._recv_pkthdr()
+        self._recv_packet()
+        if not self._inpbuf:
+            self._at_fast_packet()
+
     def _fast_packet(self, text: memoryview, length: int) -> bool:
         """Deal with the opened packet. False: it is for asyncssh, which will also say what is wrong with it."""
+        kind = text[1]
         if not self._auth_complete:
             return False
-        kind = text[1]
         if kind == IGNORE:
             return True
         if kind not in (DATA, WINDOW_ADJUST) or length < 10:
@@ -267,23 +309,27 @@ class FastPath(_Base):
         if channel is None or padding < 4:
             return False
         if kind == DATA:
-            return length == 10 + count + padding and self._data(channel, text[10 : 10 + count])
+            return length == 10 + count + padding and self._data(channel, text, length, count)
         return length == 10 + padding and self._window_adjust(channel, count)
 
-    def _data(self, channel: SSHChannel[bytes], data: memoryview) -> bool:
-        count = len(data)
+    def _data(self, channel: SSHChannel[bytes], text: memoryview, length: int, count: int) -> bool:
         if channel._recv_state != "open" or count > channel._recv_window or channel._encoding:
             return False
         self._auth_final = True
         session: Any = channel._session
+        data = text[10 : 10 + count]
         if channel._recv_paused or not getattr(session, "takes_views", False):
             channel._accept_data(bytes(data))
         elif count and channel._send_state not in ("close_pending", "closed"):
             channel._recv_window -= count
-            if channel._recv_window < channel._init_recv_window / 2:
-                channel._deliver_data(data, None)  # type: ignore[arg-type]  # it grants new window first
-            else:
-                session.data_received(data, None)
+            around, _batches.passing = _batches.passing, Passing(text, length, data)
+            try:
+                if channel._recv_window < channel._init_recv_window / 2:
+                    channel._deliver_data(data, None)  # type: ignore[arg-type]  # it grants new window first
+                else:
+                    session.data_received(data, None)
+            finally:
+                _batches.passing = around
         return True
 
     def _window_adjust(self, channel: SSHChannel[bytes], count: int) -> bool:
@@ -308,32 +354,50 @@ class FastPath(_Base):
         if not self.fast:
             super()._send(data)
         elif self._transport:
-            self._room(len(data))[: len(data)] = data
+            batch, at = self._room(len(data))
+            batch[at : at + len(data)] = data
             self._batched += len(data)
 
     def send_data(self, channel: SSHChannel[bytes], data: Bytes) -> int:
         """Send what can go now as CHANNEL_DATA packets; how many bytes of `data` that was."""
-        sealer, sent, total = self._sealer, 0, len(data)
-        if sealer is None or self._compressor:
-            return 0
+        sent, total = 0, len(data)
         while sent < total and self._may_send():
             count = min(total - sent, channel._send_window, channel._send_pktsize)
             if not count:
                 break
-            padding = 4 + -(count + 14) % 16
-            length = 10 + count + padding
-            end = 4 + length + aead.TAG
-            packet = self._room(end)
-            _PACKET.pack_into(packet, 0, length, padding, DATA, channel._send_chan, count)
-            packet[HEADROOM : HEADROOM + count] = data if count == total else data[sent : sent + count]
-            packet[HEADROOM + count : 4 + length] = _PADDING[:padding]
-            sealer.seal(self._send_seq, packet[:end])
-            self._send_seq = (self._send_seq + 1) & 0xFFFFFFFF
-            self._rekey_bytes_sent += length
-            self._batched += end
+            if count < total:
+                self._seal(channel, data[sent : sent + count], None)
+            else:
+                passing = _batches.passing
+                unchanged = passing is not None and passing.data is data
+                self._seal(channel, data, passing.body(channel) if passing and unchanged else None)
             channel._send_window -= count
             sent += count
         return sent
+
+    def _seal(self, channel: SSHChannel[bytes], data: Bytes, body: memoryview | None) -> None:
+        """One CHANNEL_DATA packet with `data`. `body`: the packet's text, if it is there already."""
+        assert self._sealer is not None
+        count = len(data)
+        if body is None:
+            padding = 4 + -(count + 14) % _BLOCK
+            length = 10 + count + padding
+        else:
+            length = len(body)
+        end = 4 + length + aead.TAG
+        batch, at = self._room(end)
+        packet = batch[at : at + end]
+        if body is None:
+            _PACKET.pack_into(packet, 0, length, padding, DATA, channel._send_chan, count)
+            packet[HEADROOM : HEADROOM + count] = data
+            packet[HEADROOM + count : 4 + length] = _PADDING[:padding]
+            body = packet[4 : 4 + length]
+        else:
+            _U32.pack_into(packet, 0, length)
+        self._sealer.seal(self._send_seq, packet, body)
+        self._send_seq = (self._send_seq + 1) & 0xFFFFFFFF
+        self._rekey_bytes_sent += length
+        self._batched += end
 
     def _send_waiting(self, channel: SSHChannel[bytes]) -> None:
         """What waits in asyncssh's queue, as far as the window allows; then its own code for what follows from that."""
@@ -350,22 +414,24 @@ class FastPath(_Base):
 
     def _may_send(self) -> bool:
         return (
-            self._kex_complete
+            self._sealer is not None
+            and self._kex_complete
             and self._auth_complete
-            and not self._deferred_packets
             and self._rekey_bytes_sent < self._rekey_bytes
+            and not self._deferred_packets
             and self._transport is not None
+            and not self._compressor
             and (not self._rekey_seconds or self._loop.time() < self._rekey_time)
         )
 
-    def _room(self, size: int) -> memoryview:
-        """At least `size` bytes at the end of the batch."""
+    def _room(self, size: int) -> tuple[memoryview, int]:
+        """The batch, and from where in it there are at least `size` bytes."""
         if self._batch is not None and self._batched + size > len(self._batch):
             self.flush()
         if self._batch is None:
-            self._batch = _idle.pop() if _idle and size <= BATCH else bytearray(max(BATCH, size))
+            self._batch = _idle.pop() if _idle and size <= BATCH else memoryview(bytearray(max(BATCH, size)))
             _batches.add(self)
-        return memoryview(self._batch)[self._batched :]
+        return self._batch, self._batched
 
     def flush(self) -> None:
         """Give the waiting packets to the transport."""
@@ -373,22 +439,22 @@ class FastPath(_Base):
         self._batch, self._batched = None, 0
         if batch is None:
             return
-        transport = self._transport
-        if size and transport is not None:
-            with memoryview(batch) as view:
-                self._write_out(transport, view[:size])
+        if size and self._transport is not None:
+            self._write_out(self._transport, batch[:size])
         if len(batch) == BATCH and len(_idle) < IDLE:
             _idle.append(batch)
 
     def _write_out(self, transport: Any, view: memoryview) -> None:
         """At once, if nothing waits: then the batch can be used again, and the event loop has nothing to remember."""
-        if isinstance(transport, SSHChannel):  # this connection runs inside a tunnel link
+        if self._inside:
             write(transport, view)
             return
         sent = 0
         if self._fd >= 0 and not transport.get_write_buffer_size() and not transport.is_closing():
-            with contextlib.suppress(OSError):  # EAGAIN; the transport will meet any other error itself
+            try:
                 sent = os.write(self._fd, view)
+            except OSError:  # EAGAIN; the transport will meet any other error itself
+                sent = 0
         if sent < len(view):
             transport.write(bytes(view[sent:]))
 

@@ -360,3 +360,61 @@ def test_this_asyncssh_has_all_that_is_relied_on() -> None:
     code = asyncssh.SSHClientConnection.send_packet.__code__.co_names
     assert {"_rekey_bytes_sent", "_deferred_packets", "_send_seq", "_kex_complete", "_auth_complete"} <= set(code)
     assert FastPath.fast
+
+
+@pytest.mark.parametrize("outer", CIPHERS)
+@pytest.mark.parametrize("inner", CIPHERS)
+async def test_what_is_written_on_as_it_came_arrives_whole(inner: str, outer: str) -> None:
+    """A relay between two connections: packets pass in place, and nothing of their sender's padding with them."""
+    sizes = [1, 5, 6, 7, 100, 1000, 30_000, 32_768, 3]
+    data = [os.urandom(size) for size in sizes]
+    async with pump.joined(cipher=inner) as first, pump.joined(cipher=outer) as second:
+        for pair in (first, second):
+            await pair.open(1 << 20, 1 << 15)
+
+        class Onward(pump.End):
+            def data_received(self, data: Any, datatype: int | None) -> None:
+                super().data_received(data, datatype)
+                write(second.ends[0][0].channel, data)
+
+        onward = first.ends[1][0].channel._session = Onward(takes_views=True)
+        for piece in data:
+            write(first.ends[0][0].channel, piece)
+        assert await first.until(lambda: len(onward.got) == sum(sizes))
+        end = second.ends[1][0]
+        assert await second.until(lambda: len(end.got) == sum(sizes))
+        assert bytes(end.got) == b"".join(data)
+
+
+@pytest.mark.parametrize("length", [48, 40])
+def test_of_a_packet_that_passes_only_the_data_is_its_senders(length: int) -> None:
+    text = memoryview(bytearray(b"\xee" * 64))
+    passing = fastpath.Passing(text, length, text[10:30])
+    text[10:30] = b"data" * 5
+    channel: Any = type("Channel", (), {"_send_chan": 7})()
+    body = passing.body(channel)
+    if length % 16:
+        assert body is None, "not every cipher could seal it"
+    else:
+        assert body is not None
+        assert bytes(body[2:6]) == (7).to_bytes(4, "big")
+        assert bytes(body[10:30]) == b"data" * 5
+        assert b"\xee" not in body[30:]
+
+
+async def test_who_is_heard_is_not_asked_for_a_sign_of_life() -> None:
+    async with joined() as (server_connection, server, _, client):
+        asked: list[float] = []
+
+        async def ask() -> None:
+            asked.append(server_connection._loop.time())
+
+        server_connection._make_keepalive_request = ask  # type: ignore[method-assign]
+        server_connection.set_keepalive(interval=0.1, count_max=100)
+        for _ in range(20):
+            write(client.channel, b"x")
+            await asyncio.sleep(0.02)
+        assert len(server.got) == 20
+        heard, before = server_connection._heard, len(asked)
+        await until(lambda: len(asked) > before)
+        assert asked[-1] - heard >= 0.099
