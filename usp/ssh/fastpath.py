@@ -22,8 +22,8 @@ How it stays in step
 
 Buffers
     `data_received` of a session whose class says `takes_views = True` gets memoryviews that are valid during the call
-    only. `write` copies or seals what it is given before it returns. Who writes on just the view it was given, as a relay
-    does, has that packet sealed as it was opened, with another channel number (`Passing`): its data is never copied.
+    only. `write` copies or seals what it is given before it returns. Who writes on the very view it was given, as a
+    relay does, has that packet sealed as it was opened, with another channel number (`Passing`): no data is copied.
 """
 
 from __future__ import annotations

@@ -359,6 +359,9 @@ def test_this_asyncssh_has_all_that_is_relied_on() -> None:
     assert {"_send_buf", "_send_buf_len", "_send_window", "_send_pktsize"} <= set(code)
     code = asyncssh.SSHClientConnection.send_packet.__code__.co_names
     assert {"_rekey_bytes_sent", "_deferred_packets", "_send_seq", "_kex_complete", "_auth_complete"} <= set(code)
+    base: Any = asyncssh.SSHClientConnection.__mro__[1]
+    assert {"_keepalive_interval", "_keepalive_timer"} <= set(base._set_keepalive_timer.__code__.co_names)
+    assert "_keepalive_timer_callback" in base._set_keepalive_timer.__code__.co_names
     assert FastPath.fast
 
 
