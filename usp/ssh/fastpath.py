@@ -38,6 +38,7 @@ from asyncssh import connection as _connection
 from asyncssh.channel import SSHChannel
 
 from usp.ssh import aead
+from usp.ssh.readevent import BLOCK, PADDING, Passing, ReadEvent
 
 DATA: Final = 94
 WINDOW_ADJUST: Final = 93
@@ -72,13 +73,9 @@ _scratch: list[memoryview] = []
 _idle: list[memoryview] = []
 """Idle batches; a few are enough, because a batch is in use during one read event only."""
 
-_PADDING: Final = os.urandom(64)
-"""RFC 4253, section 6, wants random padding because of ciphers whose blocks leak; an AEAD does not care."""
-
 _HEAD: Final = Struct(">BBII")  # padding length, type, channel, data length or window
 _PACKET: Final = Struct(">IBBII")  # the same behind the packet's length
 _U32: Final = Struct(">I")
-_BLOCK: Final = 16  # what sits in a packet is a multiple of it, for every cipher here
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -88,59 +85,7 @@ else:
     _Base = object
 
 
-class Batches:
-    """Which connections have packets waiting, and whether a read event is being worked on."""
-
-    def __init__(self) -> None:
-        self.depth = 0
-        self.waiting: list[FastPath] = []
-        self.passing: Passing | None = None
-        self._due_on: asyncio.AbstractEventLoop | None = None
-
-    def add(self, connection: FastPath) -> None:
-        self.waiting.append(connection)
-        if self.depth:
-            return
-        loop = asyncio.get_running_loop()
-        if self._due_on is not loop:
-            self._due_on = loop
-            loop.call_soon(self._flush_due)
-
-    def _flush_due(self) -> None:
-        self._due_on = None
-        self.flush()
-
-    def flush(self) -> None:
-        # A flush of a connection inside a link makes the link wait in its turn.
-        while self.waiting:
-            self.waiting.pop(0).flush()
-
-
-_batches = Batches()
-
-
-class Passing:
-    """The data packet that is being handed to a session: who writes all of its `data` on can have it as it stands."""
-
-    __slots__ = ("data", "length", "text")
-
-    def __init__(self, text: memoryview, length: int, data: memoryview) -> None:
-        self.text = text
-        self.length = length
-        self.data = data
-
-    def body(self, channel: SSHChannel[bytes]) -> memoryview | None:
-        """The packet's text, to be sealed for another channel; None: it has not the size that all ciphers take.
-
-        Nothing of its sender's stays in it but the data.
-        """
-        if self.length % _BLOCK:
-            return None
-        text, length = self.text, self.length
-        _U32.pack_into(text, 2, channel._send_chan)
-        end = 10 + len(self.data)
-        text[end:length] = _PADDING[: length - end]
-        return text[:length]
+_event = ReadEvent()
 
 
 class FastPath(_Base):
@@ -178,7 +123,7 @@ class FastPath(_Base):
 
     def data_received(self, data: bytes | memoryview, datatype: int | None = None) -> None:
         self._keepalive_count = 0  # whatever comes is a sign of life: a slow link is not a dead one
-        _batches.depth += 1
+        _event.depth += 1
         try:
             if self._opener is None:
                 self._inpbuf += data
@@ -192,9 +137,9 @@ class FastPath(_Base):
         except Exception:
             self.internal_error()
         finally:
-            _batches.depth -= 1
-            if not _batches.depth and _batches.waiting:
-                _batches.flush()
+            _event.depth -= 1
+            if not _event.depth and _event.waiting:
+                _event.flush()
 
     def _keepalive_timer_callback(self) -> None:
         """asyncssh sets the timer anew for every packet; here it looks, when it ends, at when the last one came."""
@@ -322,14 +267,14 @@ class FastPath(_Base):
             channel._accept_data(bytes(data))
         elif count and channel._send_state not in ("close_pending", "closed"):
             channel._recv_window -= count
-            around, _batches.passing = _batches.passing, Passing(text, length, data)
+            around, _event.passing = _event.passing, Passing(text, length, data)
             try:
                 if channel._recv_window < channel._init_recv_window / 2:
                     channel._deliver_data(data, None)  # type: ignore[arg-type]  # it grants new window first
                 else:
                     session.data_received(data, None)
             finally:
-                _batches.passing = around
+                _event.passing = around
         return True
 
     def _window_adjust(self, channel: SSHChannel[bytes], count: int) -> bool:
@@ -368,9 +313,9 @@ class FastPath(_Base):
             if count < total:
                 self._seal(channel, data[sent : sent + count], None)
             else:
-                passing = _batches.passing
-                unchanged = passing is not None and passing.data is data
-                self._seal(channel, data, passing.body(channel) if passing and unchanged else None)
+                passing, number = _event.passing, channel._send_chan
+                assert number is not None
+                self._seal(channel, data, passing.body(number) if passing and passing.data is data else None)
             channel._send_window -= count
             sent += count
         return sent
@@ -380,7 +325,7 @@ class FastPath(_Base):
         assert self._sealer is not None
         count = len(data)
         if body is None:
-            padding = 4 + -(count + 14) % _BLOCK
+            padding = 4 + -(count + 14) % BLOCK
             length = 10 + count + padding
         else:
             length = len(body)
@@ -390,7 +335,7 @@ class FastPath(_Base):
         if body is None:
             _PACKET.pack_into(packet, 0, length, padding, DATA, channel._send_chan, count)
             packet[HEADROOM : HEADROOM + count] = data
-            packet[HEADROOM + count : 4 + length] = _PADDING[:padding]
+            packet[HEADROOM + count : 4 + length] = PADDING[:padding]
             body = packet[4 : 4 + length]
         else:
             _U32.pack_into(packet, 0, length)
@@ -430,7 +375,7 @@ class FastPath(_Base):
             self.flush()
         if self._batch is None:
             self._batch = _idle.pop() if _idle and size <= BATCH else memoryview(bytearray(max(BATCH, size)))
-            _batches.add(self)
+            _event.add(self)
         return self._batch, self._batched
 
     def flush(self) -> None:

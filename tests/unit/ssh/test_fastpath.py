@@ -389,22 +389,6 @@ async def test_what_is_written_on_as_it_came_arrives_whole(inner: str, outer: st
         assert bytes(end.got) == b"".join(data)
 
 
-@pytest.mark.parametrize("length", [48, 40])
-def test_of_a_packet_that_passes_only_the_data_is_its_senders(length: int) -> None:
-    text = memoryview(bytearray(b"\xee" * 64))
-    passing = fastpath.Passing(text, length, text[10:30])
-    text[10:30] = b"data" * 5
-    channel: Any = type("Channel", (), {"_send_chan": 7})()
-    body = passing.body(channel)
-    if length % 16:
-        assert body is None, "not every cipher could seal it"
-    else:
-        assert body is not None
-        assert bytes(body[2:6]) == (7).to_bytes(4, "big")
-        assert bytes(body[10:30]) == b"data" * 5
-        assert b"\xee" not in body[30:]
-
-
 async def test_who_is_heard_is_not_asked_for_a_sign_of_life() -> None:
     async with joined() as (server_connection, server, _, client):
         asked: list[float] = []
