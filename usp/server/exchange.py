@@ -23,6 +23,7 @@ import asyncssh
 from usp.sftp.records import Record
 from usp.sftp.relay import Close, Relay, Step
 from usp.sftp.wire import Bytes
+from usp.ssh.connect import ClientConnection, Congestion, ServerConnection
 from usp.ssh.fastpath import write
 
 AnyChannel: TypeAlias = asyncssh.SSHServerChannel[bytes] | asyncssh.SSHClientChannel[bytes]
@@ -192,6 +193,13 @@ def _write(channel: AnyChannel | None, pieces: Sequence[Bytes]) -> None:
         write(channel, piece)
 
 
+def _congestion(channel: AnyChannel) -> Congestion:
+    """Of the connection that the channel is on."""
+    connection = channel.get_connection()
+    assert isinstance(connection, (ServerConnection, ClientConnection))
+    return connection.congestion
+
+
 class PartnerEnd(asyncssh.SSHServerSession[bytes]):
     """asyncssh's callbacks for the partner's channel. What is not named (shell, exec, pty) is refused."""
 
@@ -200,10 +208,13 @@ class PartnerEnd(asyncssh.SSHServerSession[bytes]):
     def __init__(self, exchange: Exchange) -> None:
         self.channel: asyncssh.SSHServerChannel[bytes] | None = None
         self._exchange = exchange
+        self._congestion = Congestion()
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self.channel = chan
         self._exchange.from_partner_valve.attach(chan)
+        self._congestion = _congestion(chan)
+        self._congestion.watch(self._socket_full)
 
     def session_started(self) -> None:
         self._exchange.started()
@@ -221,8 +232,12 @@ class PartnerEnd(asyncssh.SSHServerSession[bytes]):
     def resume_writing(self) -> None:
         self._exchange.partner_full(False, "channel")
 
+    def _socket_full(self, full: bool) -> None:
+        self._exchange.partner_full(full, "socket")
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.channel = None
+        self._congestion.unwatch(self._socket_full)
         self._exchange.partner_closed(exc)
 
 
@@ -236,10 +251,13 @@ class TargetEnd(asyncssh.SSHClientSession[bytes]):
         self.status: int | None = None
         self.signal: tuple[str, bool, str, str] | None = None
         self._exchange = exchange
+        self._congestion = Congestion()
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self.channel = chan
         self._exchange.from_target_valve.attach(chan)
+        self._congestion = _congestion(chan)
+        self._congestion.watch(self._socket_full)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is None:  # what the target's sftp-server says on stderr is not for partners
@@ -261,6 +279,10 @@ class TargetEnd(asyncssh.SSHClientSession[bytes]):
     def resume_writing(self) -> None:
         self._exchange.target_full(False, "channel")
 
+    def _socket_full(self, full: bool) -> None:
+        self._exchange.target_full(full, "socket")
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.channel = None
+        self._congestion.unwatch(self._socket_full)
         self._exchange.target_closed()

@@ -208,7 +208,6 @@ class Session:
 
     def partner_made(self, connection: Restricted) -> None:
         self._partner = connection
-        connection.congestion.watch(self._partner_congested)
         if self._outcome is not None:  # ended before it began
             self._loop.call_soon(connection.abort)
 
@@ -230,8 +229,6 @@ class Session:
         if len(self._exchanges) >= MAX_CHANNELS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
         exchange = Exchange(self, Relay())
-        exchange.partner_full(bool(self._partner.congestion), "socket")
-        exchange.target_full(bool(self._target.congestion), "socket")
         self._exchanges.add(exchange)
         return SftpChannel(self._partner, partial(self._open, exchange, self._target)), exchange.partner_end
 
@@ -244,10 +241,6 @@ class Session:
                 self.fail(error)
             return False
         return exchange.target_end.channel is not None
-
-    def _partner_congested(self, full: bool) -> None:
-        for exchange in tuple(self._exchanges):
-            exchange.partner_full(full, "socket")
 
     def refused(self, kind: str) -> None:
         """Counted; audited once for each kind, so that a partner who insists does not fill the log."""
@@ -309,7 +302,6 @@ class Session:
             self._limits.connect,
             self._watch,
         )
-        self._target.congestion.watch(self._target_congested)
 
     def _target_lost(self, exc: Exception | None) -> None:
         if self._target is None or self.ending:
@@ -318,10 +310,6 @@ class Session:
             self.fail(UspError("tunnel.down", "the tunnel link was lost"))
         else:
             self.fail(UspError("target.closed", failures.said(exc) if exc else ""))
-
-    def _target_congested(self, full: bool) -> None:
-        for exchange in tuple(self._exchanges):
-            exchange.target_full(full, "socket")
 
     # --- the channels (see `exchange.Host`) ---
 
