@@ -63,6 +63,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "target.closed": (Kind.UNAVAILABLE, "the target closed the connection in the middle of the session"),
     "target.host_key_mismatch": (Kind.FORBIDDEN, "the target's host key is not the pinned one"),
     "target.auth_denied": (Kind.UNAUTHENTICATED, "the target refused the credentials"),
+    "target.no_channel": (Kind.UNAVAILABLE, "the target opens no further channel on this connection"),
     "target.no_sftp": (Kind.UNAVAILABLE, "the target does not offer the sftp subsystem"),
     "target.algorithms": (Kind.UNAVAILABLE, "no SSH algorithm in common with the target"),
     "tunnel.down": (Kind.UNAVAILABLE, "no live tunnel link to the Proxy Client"),

@@ -287,6 +287,8 @@ class OutboundNode(Item):
         max_length=8,
         description="More addresses of the same target, with the same keys: tried in order when those before are down",
     )
+    connection_reuse: bool = Field(default=False, description="With dedicated credentials, sessions share connections")
+    sessions_per_connection: int = Field(default=8, ge=2, le=100, description="How many share one: below MaxSessions")
 
     def problems(self) -> Iterator[Problem]:
         seen = {(self.host, self.port)}
@@ -294,6 +296,8 @@ class OutboundNode(Item):
             if (each.host, each.port) in seen:
                 yield Problem(("alternates", number), "is there already")
             seen.add((each.host, each.port))
+        if self.sessions_per_connection != 8 and not self.connection_reuse:  # the default is no wish
+            yield Problem(("sessions_per_connection",), "goes with connection_reuse only")
 
 
 class Route(Item):

@@ -105,6 +105,8 @@ class TargetSpec(Model):
     host_keys: tuple[str, ...] = Field(min_length=1)
     algorithms: Algorithms = Algorithms()
     alternates: tuple[Address, ...] = ()
+    connection_reuse: bool = False
+    sessions_per_connection: int = 8
 
     @property
     def addresses(self) -> tuple[Address, ...]:

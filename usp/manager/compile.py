@@ -242,6 +242,8 @@ class _Compiler:
             host_keys=self._lines(self._some(holder, "host_keys", PublicKey, node.host_keys)),
             algorithms=node.algorithms,
             alternates=node.alternates,
+            connection_reuse=node.connection_reuse,
+            sessions_per_connection=node.sessions_per_connection,
         )
 
     # Tunnels

@@ -277,7 +277,8 @@ class _Way:
             raise self._refuse(StepName.TARGET, f"all {PublicKey.title}s of Outbound Node '{node.name}' are disabled")
         also = "".join(f", else {each}" for each in node.alternates)
         where = f"Outbound Node '{node.name}', {_host_port(node.host, node.port)}{also}"
-        self._note(StepName.TARGET, f"{where}, {self._as_whom(rule, account)}; pinned: {', '.join(usable)}")
+        whom = f"{self._as_whom(rule, account)}{_sharing(node, rule)}"
+        self._note(StepName.TARGET, f"{where}, {whom}; pinned: {', '.join(usable)}")
 
     def _as_whom(self, rule: Rule, account: Account | None) -> str:
         own = account.target_username if account else None
@@ -309,6 +310,14 @@ class _Way:
     def _enabled(self, step: StepName, record: Record) -> None:
         if not record.item.enabled:
             raise self._refuse(step, f"{_title(record.item)} '{record.item.name}' is disabled")
+
+
+def _sharing(node: OutboundNode, rule: Rule) -> str:
+    if not node.connection_reuse:
+        return ""
+    if rule.outbound_credentials is OutboundCredentials.PASSTHROUGH:
+        return " on a connection of its own (connection_reuse is for dedicated credentials)"
+    return f" on a connection that up to {node.sessions_per_connection} sessions share"
 
 
 def verdict(item: IpFilter, address: str) -> ipfilter.Verdict:

@@ -50,6 +50,9 @@ class Valve:
         self._channel: AnyChannel | None = None
         self._shut = shut
 
+    def is_shut(self) -> bool:
+        return self._shut
+
     def attach(self, channel: AnyChannel) -> None:
         self._channel = channel
         if self._shut:
@@ -117,6 +120,13 @@ class Exchange:
     def target_eof(self) -> None:
         if self.partner_end.channel:
             self.partner_end.channel.write_eof()
+
+    def opened(self) -> bool:
+        """The target's channel was opened. Whether it is still there and wanted: if the partner has gone, it is not."""
+        if self.target_end.channel and self.partner_end.channel is None:
+            self.target_end.channel.close()
+            return False
+        return self.target_end.channel is not None
 
     def started(self) -> None:
         """The partner has its subsystem."""

@@ -108,7 +108,10 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
     about X11 does), and until then nothing is read. Other requests are refused without asyncssh's code for them.
     """
 
-    def __init__(self, connection: Restricted, open_target: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self, connection: Restricted, open_target: Callable[[], Awaitable[bool]], held: Callable[[], bool]
+    ) -> None:
+        """`held`: whether nothing is to be read at present."""
         super().__init__(
             connection,
             asyncio.get_running_loop(),
@@ -124,6 +127,7 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
         )
         self._partner_connection = connection
         self._open_target = open_target
+        self._held = held
 
     def _service_next_request(self) -> None:
         """A subsystem may be granted; everything else is refused, and what would have changed something is told."""
@@ -152,6 +156,11 @@ class SftpChannel(asyncssh.SSHServerChannel[bytes]):
         finally:
             if self._session is not None:  # else the channel is closed by now
                 self._report_response(granted)
+
+    def resume_reading(self) -> None:
+        """asyncssh resumes when the subsystem is granted, too, although the way to the target may be full."""
+        if not self._held():
+            super().resume_reading()
 
     def _process_eof(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         """A second EOF means nothing new: clients on Go's x/crypto/ssh (rclone) send one for each thing they close."""

@@ -9,7 +9,7 @@ time. What goes wrong comes out as a UspError `target.*` or `tunnel.*`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import asyncssh
@@ -20,7 +20,7 @@ from usp.model import Address
 from usp.server.targets import DOWN, Place
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
-from usp.snapshot import PathSpec, TargetSpec
+from usp.snapshot import TargetSpec
 from usp.ssh import connect, failures
 from usp.ssh.connect import ClientConnection, Login
 from usp.ssh.login import TargetConnection
@@ -57,19 +57,21 @@ class _TargetClient(asyncssh.SSHClient):
 
 async def reach(
     target: Target,
-    path: PathSpec | None,
+    order: Sequence[Place],
     login: Login,
     link: Link | None,
     lost: Lost,
     timeout: float,
     watch: Watch,
 ) -> tuple[ClientConnection, Address]:
-    """Logged in at one of the target's addresses within `timeout` seconds, and at which. `lost`: see `dial`."""
+    """Logged in at one of the target's addresses, tried in `order`, within `timeout` seconds, and at which.
+
+    `lost`: see `dial`.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout
-    places = watch.order([Place(address, path) for address in target.spec.addresses])
-    for left in range(len(places), 0, -1):
-        place = places[-left]
+    for left in range(len(order), 0, -1):
+        place = order[-left]
         client = _TargetClient(lost)
         try:
             connection = await _dial(target, place.address, login, link, client, (end - loop.time()) / left)
@@ -81,7 +83,7 @@ async def reach(
                 watch.answered(place)
             if not elsewhere or left == 1:
                 raise
-            names = {"target": target.spec.name, "address": str(place.address), "next": str(places[1 - left].address)}
+            names = {"target": target.spec.name, "address": str(place.address), "next": str(order[1 - left].address)}
             log.warn("target.next_address", exc_info=error, **names)
         else:
             watch.answered(place)
@@ -126,4 +128,6 @@ async def open_sftp(
     except (OSError, asyncssh.Error) as exc:
         if connection.is_closed():
             raise UspError("target.closed") from exc
+        if isinstance(exc, asyncssh.ChannelOpenError) and exc.code != asyncssh.OPEN_REQUEST_SESSION_FAILED:
+            raise UspError("target.no_channel", failures.said(exc)) from exc
         raise UspError("target.no_sftp", failures.said(exc)) from exc

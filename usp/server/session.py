@@ -24,14 +24,14 @@ import asyncssh
 from usp import metrics
 from usp.errors import UspError
 from usp.log import get_logger
-from usp.model import Address
+from usp.model import OutboundCredentials
 from usp.passwords import Passwords
-from usp.server import outbound
 from usp.server.admission import PARTIAL, Admission
 from usp.server.audit import JsonValue, facts
 from usp.server.exchange import Exchange
-from usp.server.inbound import WINDOW, ChannelGrant, PartnerServer, SftpChannel
+from usp.server.inbound import ChannelGrant, PartnerServer, SftpChannel
 from usp.server.messages import Partner
+from usp.server.pool import Destination, Lease, Pool
 from usp.server.prepared import Door
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
@@ -39,7 +39,6 @@ from usp.server.watch import Watch
 from usp.sftp.records import Record, printable
 from usp.sftp.relay import Close, Relay
 from usp.ssh import connect, failures
-from usp.ssh.connect import ClientConnection
 from usp.ssh.login import PartnerConnection
 from usp.ssh.requests import Restricted
 from usp.status import Outcome, SessionStatus
@@ -86,7 +85,7 @@ class Session:
         passwords: Passwords,
         decided: Callable[[str, str], None] = lambda outcome, username: None,
         barred: Callable[[str], bool] = lambda username: False,
-        watch: Watch | None = None,
+        pool: Pool | None = None,
         trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free(),
     ) -> None:
         """`link` finds the link to dial through; `tell` takes the facts for the audit log. `decided` takes the outcome
@@ -102,13 +101,12 @@ class Session:
         self._tell = tell
         self._decided = decided
         self._barred = barred
-        self._watch = watch or Watch(lambda path: link(), lambda health: None, limits.connect)
+        self._pool = pool or Pool(Watch(lambda path: link(), lambda health: None, limits.connect), limits.connect)
         self._trial = trial
         self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
         self._partner: Restricted | None = None
-        self._target: ClientConnection | None = None
-        self._address: Address | None = None
+        self._lease: Lease | None = None
         self._link: Link | None = None
         self._exchanges: set[Exchange] = set()
         self._past = Counter[str]()  # of exchanges that ended: how many, broken, ended by the target; bytes
@@ -157,7 +155,7 @@ class Session:
                 exc_info=error,
                 **self._names(),
                 target=target.name,
-                address=str(self._address or target.addresses[0]),
+                address=self._lease.address if self._lease else str(target.addresses[0]),
             )
             self.end(failures.outcome(error))
 
@@ -168,9 +166,8 @@ class Session:
         for exchange in tuple(self._exchanges):
             exchange.finish()
             self.exchange_ended(exchange)
-        if self._target:
-            self._target.close()
-            await self._target.wait_closed()
+        if self._lease:
+            await self._lease.release()
         outcome = self._outcome = self._outcome or self._judge()
         self.measure()
         metrics.SESSIONS_TOTAL.labels(self._door.listener.name, outcome).inc()
@@ -224,23 +221,24 @@ class Session:
                 self._partner.send_auth_banner("\r\n".join([*banner.splitlines(), ""]))
 
     def channel_requested(self) -> ChannelGrant:
-        if self._outcome is not None or self._partner is None or self._target is None:
+        if self._outcome is not None or self._partner is None or self._lease is None:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, AWAY)
         if len(self._exchanges) >= MAX_CHANNELS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
         exchange = Exchange(self, Relay())
         self._exchanges.add(exchange)
-        return SftpChannel(self._partner, partial(self._open, exchange, self._target)), exchange.partner_end
+        open_target = partial(self._open, exchange, self._lease)
+        return SftpChannel(self._partner, open_target, exchange.from_partner_valve.is_shut), exchange.partner_end
 
-    async def _open(self, exchange: Exchange, target: ClientConnection) -> bool:
+    async def _open(self, exchange: Exchange, lease: Lease) -> bool:
         """The partner asked for `sftp`: it is granted once the target has."""
         try:
-            await outbound.open_sftp(target, exchange.target_end, WINDOW, self._limits.connect)
+            await lease.open_sftp(exchange.target_end)
         except UspError as error:
             if len(self._exchanges) == 1:  # the others may go on
                 self.fail(error)
             return False
-        return exchange.target_end.channel is not None
+        return exchange.opened()
 
     def refused(self, kind: str) -> None:
         """Counted; audited once for each kind, so that a partner who insists does not fill the log."""
@@ -292,19 +290,14 @@ class Session:
             self._link = self._find_link()
             if self._link is None:
                 raise UspError("tunnel.down")
-        assert self._target is None, "dialled once it is enough, and then no more"
-        self._target, self._address = await outbound.reach(
-            self._door.target,
-            self._door.listener.path,
-            login,
-            self._link,
-            self._target_lost,
-            self._limits.connect,
-            self._watch,
-        )
+        assert self._lease is None, "dialled once it is enough, and then no more"
+        target, dedicated = self._door.target, self._door.node.rule.outbound is OutboundCredentials.DEDICATED
+        shared = dedicated and target.spec.connection_reuse
+        destination = Destination(target, self._door.listener.path, self._link, login, shared)
+        self._lease = await self._pool.acquire(destination, self._target_lost)
 
     def _target_lost(self, exc: Exception | None) -> None:
-        if self._target is None or self.ending:
+        if self._lease is None or self.ending:
             return
         if self._link is not None and self._link.lost:
             self.fail(UspError("tunnel.down", "the tunnel link was lost"))
@@ -377,7 +370,10 @@ class Session:
         return {**self._names(), "node": self._door.node.name, **({"username": user} if user else {})}
 
     def _served_by(self) -> dict[str, JsonValue]:
-        return {"target": self._door.target.spec.name, "address": str(self._address)} if self._address else {}
+        if self._lease is None:
+            return {}
+        reused = {"reused": self._lease.reused} if self._lease.destination.shared else {}
+        return {"target": self._door.target.spec.name, "address": self._lease.address, **reused}
 
     def _tell_fact(self, event: str, **more: JsonValue) -> None:
         self._tell({**self._who(), "event": event, **more})

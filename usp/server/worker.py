@@ -34,6 +34,7 @@ from usp.server.barred import Barred
 from usp.server.direct import Direct
 from usp.server.ipc import Channel
 from usp.server.messages import ToWorker
+from usp.server.pool import Pool
 from usp.server.prepared import Prepared, link_timing, prepare
 from usp.server.session import Limits, Session
 from usp.server.trials import Trial, Trials, free
@@ -68,6 +69,7 @@ class Worker:
         )
         self._links = Links(start.server, start.slot, start.slots, link_timing(settings), channel.post)
         self._watch = Watch(self._find_link, channel.post, limits.connect_timeout)
+        self._pool = Pool(self._watch, limits.connect_timeout)
         self._passwords = Passwords(remember=REMEMBERED_SECONDS)
         self._barred = Barred()
         self._trials = Trials(channel.post)
@@ -217,7 +219,7 @@ class Worker:
 
         decided = partial(self._decided, ticket.session)
         return Session(
-            ticket, door, self._limits, find_link, self._tell, self._passwords, decided, barred, self._watch, trial
+            ticket, door, self._limits, find_link, self._tell, self._passwords, decided, barred, self._pool, trial
         )
 
     def _find_link(self, path: PathSpec) -> Link | None:
@@ -263,6 +265,7 @@ class Worker:
             for session in tuple(self._sessions.values()):
                 session.end(Outcome.DRAINED)
             await self._serving.wait(PARTING)
+        await self._pool.aclose()
         await self._watch.aclose()
         await self._links.aclose()
         self._send_metrics()

@@ -25,6 +25,7 @@ OUTCOMES: Final[Mapping[str, Outcome]] = MappingProxyType(
         "target.closed": Outcome.TARGET_CLOSED,
         "target.host_key_mismatch": Outcome.HOST_KEY_MISMATCH,
         "target.auth_denied": Outcome.TARGET_DENIED,
+        "target.no_channel": Outcome.TARGET_DENIED,
         "target.no_sftp": Outcome.TARGET_DENIED,
         "target.algorithms": Outcome.TARGET_UNREACHABLE,
         "tunnel.down": Outcome.TUNNEL_DOWN,

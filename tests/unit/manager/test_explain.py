@@ -160,6 +160,15 @@ def test_dedicated_by_password_only() -> None:
     assert "with the Rule's password;" in texts(found, StepName.TARGET)[0]
 
 
+def test_shared_connections_are_told() -> None:
+    shared = ("outbound-nodes", "target", {"connection_reuse": True, "sessions_per_connection": 5})
+    (own,), (by_default,) = texts(ask(catalog(shared)), StepName.TARGET), texts(ask(catalog()), StepName.TARGET)
+    assert "private key on a connection that up to 5 sessions share; pinned" in own
+    assert "private key; pinned" in by_default
+    (passed,) = texts(ask(catalog(shared), source="203.0.113.1", user="anybody"), StepName.TARGET)
+    assert "password on a connection of its own (connection_reuse is for dedicated credentials)" in passed
+
+
 def test_ldap_is_not_there_yet() -> None:
     ldap = {"inbound_method": "password", "inbound_source": "ldap", "account_repository": None}
     assert ask(catalog(("rules", "dedicated", ldap))).steps[-1].text == "LDAP is not available yet"

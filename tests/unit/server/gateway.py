@@ -11,15 +11,18 @@ from typing import Any
 
 import asyncssh
 from argon2 import PasswordHasher
+from asyncssh.stream import SSHServerStreamSession
 
 from usp.model import FilterAction, InboundMethod, InboundSource, ListenerType, OutboundCredentials
 from usp.passwords import REMEMBERED_SECONDS, Passwords
 from usp.secret import Secret
 from usp.server.messages import Partner
+from usp.server.pool import Pool
 from usp.server.prepared import Door, Prepared, prepare
 from usp.server.session import Limits, Session
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
+from usp.server.watch import Watch
 from usp.settings import ServerSettings
 from usp.snapshot import (
     AccountSpec,
@@ -88,8 +91,9 @@ def snapshot(
     accounts: Sequence[AccountSpec] = (),
     banner: str = "",
     host_keys: tuple[Secret, ...] = (HOST_KEY,),
+    **at_target: Any,
 ) -> Snapshot:
-    """`of`: the node's Rule, by default 1."""
+    """`of`: the node's Rule, by default 1. `at_target`: more fields of the target."""
     node = NodeSpec(
         id="n1",
         name="node",
@@ -98,7 +102,7 @@ def snapshot(
         rule=of or rule(),
         banner=banner,
     )
-    target = TargetSpec(id="o1", name="target", host="127.0.0.1", port=port, host_keys=(pinned,))
+    target = TargetSpec(id="o1", name="target", host="127.0.0.1", port=port, host_keys=(pinned,), **at_target)
     repositories = (RepositorySpec(id="a1", name="accounts", accounts=tuple(accounts)),) if accounts else ()
     listener = ListenerSpec(
         id="l1",
@@ -123,7 +127,8 @@ def prepared(made: Snapshot) -> Prepared:
 class Target:
     """An SFTP server on a directory. `connections`: those that live. `seen`: (user name, method) of login attempts.
 
-    It accepts USER with PASSWORD, and the keys in `authorized` (public lines) of anybody; `users`: more passwords.
+    It accepts USER with PASSWORD, and the keys in `authorized` (public lines) of anybody; `users`: more passwords;
+    `max_channels` of a connection, if it limits them.
     """
 
     def __init__(self, root: Path) -> None:
@@ -131,6 +136,7 @@ class Target:
         self.seen: list[tuple[str, str]] = []
         self.users = {USER: PASSWORD}
         self.authorized: set[str] = set()
+        self.max_channels = 0
         self.port = 0
         self.logins = 0
         self.connections: set[asyncssh.SSHServerConnection] = set()
@@ -157,6 +163,8 @@ class Target:
                 return bool(target.authorized)
 
             def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+                if target.max_channels and len(self.conn._channels) < target.max_channels:
+                    return SSHServerStreamSession(None, factory, 3)
                 return session() if session else False
 
             def validate_password(self, username: str, password: str) -> bool:
@@ -168,7 +176,7 @@ class Target:
                 target.seen.append((username, "publickey"))
                 return keys.public_line(key) in target.authorized
 
-        def factory(chan: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+        def factory(chan: Any) -> asyncssh.SFTPServer:
             return asyncssh.SFTPServer(chan, chroot=str(self.root).encode())
 
         self._acceptor = await asyncssh.create_server(
@@ -177,7 +185,7 @@ class Target:
             0,
             config=None,
             server_host_keys=[keys.parse_private(TARGET_KEY)],
-            sftp_factory=factory if sftp and not session else None,
+            sftp_factory=factory if sftp and not session and not self.max_channels else None,
             encoding=None,
             window=window,
         )
@@ -202,6 +210,7 @@ class Gateway:
         self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self.trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free()
         self.passwords = Passwords(HASHER, remember=REMEMBERED_SECONDS)
+        self.pool = Pool(Watch(lambda path: link(), lambda health: None, limits.connect), limits.connect)
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.listening.setblocking(False)
         self.port: int = self.listening.getsockname()[1]
@@ -215,7 +224,14 @@ class Gateway:
                 session=f"s{len(self.live)}", version=1, listener="l1", node="n1", peer_host=peer[0], peer_port=peer[1]
             )
             session = Session(
-                ticket, self.door, self.limits, self.link, self.facts.append, self.passwords, trial=self.trial
+                ticket,
+                self.door,
+                self.limits,
+                self.link,
+                self.facts.append,
+                self.passwords,
+                pool=self.pool,
+                trial=self.trial,
             )
             self.live.append(session)
             self._tasks.spawn(self._serve(session, sock), "session")
@@ -235,6 +251,7 @@ class Gateway:
             session.end(Outcome.DRAINED)
         await asyncio.sleep(0)
         await self._tasks.cancel()
+        await self.pool.aclose()
         self.listening.close()
         self.passwords.close()
         assert self.outcomes.empty(), "a session nobody asked about"

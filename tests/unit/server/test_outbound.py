@@ -30,6 +30,7 @@ from usp.errors import UspError
 from usp.model import Address, InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
 from usp.server import outbound
+from usp.server.targets import Place
 from usp.server.watch import Watch
 from usp.snapshot import AccountSpec, CredentialsSpec
 from usp.ssh import keys
@@ -162,7 +163,8 @@ async def reached(
     target = outbound.Target(made.spec.model_copy(update={"alternates": alternates}), made.options)
     watch = watch or Watch(lambda path: None, lambda health: None, timeout)
     login = Login(USER, Secret(password))
-    connection, address = await outbound.reach(target, None, login, None, lambda _: None, timeout, watch)
+    order = watch.order([Place(address) for address in target.spec.addresses])
+    connection, address = await outbound.reach(target, order, login, None, lambda _: None, timeout, watch)
     yield address.port
     connection.close()
     await connection.wait_closed()

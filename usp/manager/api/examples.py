@@ -34,6 +34,8 @@ WORDS: Final[Mapping[str, Word]] = {
     "address": Word("The IP address to listen on", "0.0.0.0"),  # noqa: S104  (an example)
     "withhold_banner": Word("Whether partners are turned away at once while the target is out of reach", True),
     "alternates": Word("More addresses of the same target, tried in order", [{"host": "10.0.0.2", "port": 22}]),
+    "connection_reuse": Word("Whether sessions with the Rule's credentials share connections to the target", False),
+    "sessions_per_connection": Word("How many sessions share one, with connection_reuse", 8),
     "algorithms": Word("SSH algorithms; without them those of profile 'modern'", {}),
     "at": Word("When", MOMENT),
     "author": Word("Who did it", "alice"),
