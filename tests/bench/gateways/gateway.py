@@ -31,7 +31,7 @@ class Gateway:
 
 
 def usp(name: str, suite: Suite, account: Mapping[str, str], listener: str = "passthrough") -> Gateway:
-    """A suite's gateway. `account`: at the target, since the password is passed through (as the Go relay does)."""
+    """A suite's gateway. `account`: what partners log in with there."""
     server = suite.ready["servers"][0]
     processes = {"usp-server": (server["pid"], *server["worker_pids"])}
     if suite.ready["clients"]:

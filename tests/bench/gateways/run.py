@@ -21,7 +21,9 @@ CIPHERS: Final = {
     "chacha20": "chacha20-poly1305@openssh.com",
 }
 MEMORY: Final = Path("/dev/shm")
-OURS: Final = ("direct", "tunnel")
+OURS: Final = ("direct", "tunnel", "dedicated", "reuse")
+DEDICATED: Final = ("dedicated", "reuse")
+"""Directly, with the Rule's own key; the others pass the password through, as the Go relay does."""
 PEERS: Final = ("openssh", "haproxy", "rclone")
 
 
@@ -41,7 +43,8 @@ def arguments(parser: argparse._ArgumentGroup) -> None:
 
     several("--rows", list(ROWS), ",".join(ROWS), f"of {', '.join(ROWS)}")
     several("--ciphers", list(CIPHERS), "aes128-gcm", f"of {', '.join(CIPHERS)}; all rows but bytes use the first")
-    several("--usp", OURS, ",".join(OURS), "how the target is dialled")
+    ours = f"how the target is dialled and who logs in there, of {', '.join(OURS)} [direct,tunnel]"
+    several("--usp", OURS, "direct,tunnel", ours)
     several("--peers", PEERS, ",".join(PEERS), f"of {', '.join(PEERS)}; what is not installed is left out")
     parser.add_argument("--gorelay", help="path of a Go relay to compare with")
     parser.add_argument("--floor", help="path of the C floor to compare with")
@@ -61,7 +64,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
     with ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="usp-bench-")))
         suites = _suites(options, stack)
-        first = next(iter(suites.values()))
+        _, first = next(iter(suites.values()))
         target = Target(first.ready["target"]["port"], **_account(first))
         for number, cipher in enumerate(CIPHERS[name] for name in options.ciphers):
             rows = [row for row in ROWS if row in options.rows and (not number or row in WITH_CIPHERS)]
@@ -82,15 +85,15 @@ def _account(suite: Suite) -> dict[str, str]:
     return {"username": listener["username"], "password": listener["password"]}
 
 
-def _suites(options: argparse.Namespace, stack: ExitStack) -> dict[str, Suite]:
-    """All of them lead to the first one's target."""
-    suites: dict[str, Suite] = {}
+def _suites(options: argparse.Namespace, stack: ExitStack) -> dict[str, tuple[str, Suite]]:
+    """name -> (of `OURS`, suite). All of them lead to the first one's target."""
+    suites: dict[str, tuple[str, Suite]] = {}
     for switch in ("on", "off") if options.fast_path == "both" else (options.fast_path,):
         for way in options.usp:
             flags = ["--workers", str(options.workers)]
-            if way == "direct":
+            if way != "tunnel":
                 flags.append("--direct")
-            for first in list(suites.values())[:1]:
+            for _, first in list(suites.values())[:1]:
                 etc = first.dir / "etc"
                 flags += ["--target", f"127.0.0.1:{first.ready['target']['port']}"]
                 flags += ["--target-user", _account(first)["username"], "--target-key", str(etc / "gateway_key")]
@@ -98,16 +101,27 @@ def _suites(options: argparse.Namespace, stack: ExitStack) -> dict[str, Suite]:
             name = f"USP {way}" + (", fast path off" if switch == "off" else "")
             env = {"USP_SERVER__FAST_PATH": "true" if switch == "on" else "false"}
             port_base = options.port_base + 20 * len(suites)
-            suites[name] = stack.enter_context(running(*flags, port_base=port_base, env=env))
+            suites[name] = way, stack.enter_context(running(*flags, port_base=port_base, env=env))
+            if way == "reuse":
+                _share_connections(suites[name][1])
     return suites
 
 
+def _share_connections(suite: Suite) -> None:
+    node = suite.api("GET", "/items/outbound-nodes/target")
+    suite.api("PUT", "/items/outbound-nodes/target", {**node, "connection_reuse": True})
+    suite.api("POST", "/servers/usp-server-1/push?wait=30")
+
+
 def _gateways(
-    options: argparse.Namespace, suites: dict[str, Suite], target: Target, bench: Bench, stack: ExitStack
+    options: argparse.Namespace, suites: dict[str, tuple[str, Suite]], target: Target, bench: Bench, stack: ExitStack
 ) -> list[Gateway]:
     found: list[Gateway | None] = []
     account = {"username": target.username, "password": target.password}
-    for name, suite in suites.items():
+    for name, (way, suite) in suites.items():
+        if way in DEDICATED:
+            found.append(usp(name, suite, suite.ready["partner"], "partners"))
+            continue
         found.append(usp(name, suite, account))
         if "tcp" in suite.ready["listeners"]:
             found.append(usp(f"{name}, Direct Mode", suite, account, "tcp"))
