@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncssh
+from asyncssh.packet import PacketDecodeError
 
 from usp.secret import Secret
 from usp.ssh.fastpath import FastPath
@@ -80,6 +82,16 @@ class _Ours(Lean, Windows, FastPath):
 
     def resume_writing(self) -> None:
         self.congestion.release("transport")
+
+    def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
+        """asyncssh takes a packet without a type for a bug of its own, and goes without a word."""
+        error = (exc_info or sys.exc_info())[1]
+        if isinstance(error, PacketDecodeError):
+            error = asyncssh.ProtocolError(str(error))
+            self._send_disconnect(error.code, error.reason, error.lang)
+            self._force_close(error)
+        else:
+            super().internal_error(exc_info, error_logger)
 
     def _cleanup(self, exc: Exception | None) -> None:
         super()._cleanup(exc)

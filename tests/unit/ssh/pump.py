@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
@@ -25,40 +24,28 @@ PATIENCE: Final = 20.0
 Result = TypeVar("Result")
 
 
-class _Telling:
-    """Keeps what asyncssh takes for a bug of its own."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.crashes: list[Any] = []
-
-    def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
-        self.crashes.append(exc_info or sys.exc_info())
-        super().internal_error(exc_info, error_logger)  # type: ignore[misc]
-
-
-class FastServer(_Telling, connect.ServerConnection):
+class FastServer(connect.ServerConnection):
     fast = True
 
 
-class FastClient(_Telling, connect.ClientConnection):
+class FastClient(connect.ClientConnection):
     fast = True
 
 
-class OffServer(_Telling, connect.ServerConnection):
+class OffServer(connect.ServerConnection):
     fast = False
 
 
-class OffClient(_Telling, connect.ClientConnection):
+class OffClient(connect.ClientConnection):
     fast = False
 
 
-class StockServer(_Telling, asyncssh.SSHServerConnection):
+class StockServer(asyncssh.SSHServerConnection):
     async def reload_config(self) -> None:
         """As ours: not in a thread."""
 
 
-class StockClient(_Telling, asyncssh.SSHClientConnection):
+class StockClient(asyncssh.SSHClientConnection):
     pass
 
 
@@ -195,7 +182,7 @@ class Joined:
         self.ends: tuple[list[ClientEnd], list[ServerEnd]] = [], []
         self.problems: list[dict[str, Any]] = []
         self._kinds = kinds
-        self._pieces: Iterator[int] = itertools.cycle(pieces)
+        self._pieces: list[Iterator[int]] = [itertools.cycle(pieces) for _ in self.ways]
         self._views = takes_views
         self._window = self._packet = 0
 
@@ -209,10 +196,10 @@ class Joined:
         speaking.host, speaking.port, speaking.username = "127.0.0.1", 1, "u"
         speaking.rekey_bytes = serving.rekey_bytes = rekey
         client, server = KINDS[self._kinds[0]][1], KINDS[self._kinds[1]][0]
-        self.connections = await self.carrying(
+        self.connections += await self.carrying(
             asyncio.gather(
-                connect._run(client, speaking, self._start(0)),  # type: ignore[type-var]
-                connect._run(server, serving, self._start(1)),  # type: ignore[type-var]
+                connect._run(client, speaking, self._start(0)),
+                connect._run(server, serving, self._start(1)),
             )
         )
 
@@ -253,7 +240,7 @@ class Joined:
             if time.monotonic() > deadline or (still > 50 and all(c._kex_complete for c in self.connections)):
                 return False
             for side in (0, 1):
-                await self.carry(side, next(self._pieces))
+                await self.carry(side, next(self._pieces[side]))
         return True
 
     async def carrying(self, work: Awaitable[Result]) -> Result:

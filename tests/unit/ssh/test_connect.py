@@ -15,6 +15,7 @@ import pytest
 
 from tests.tunnel_pair import client as usp_client
 from tests.tunnel_pair import gate, until
+from tests.unit.ssh import pump
 from usp.algorithms import Algorithms, Profile
 from usp.secret import Secret
 from usp.ssh import connect, keys
@@ -290,3 +291,15 @@ async def raw_server(key: Any = None) -> AsyncIterator[tuple[int, list[str]]]:
     finally:
         acceptor.close()
         await acceptor.wait_closed()
+
+
+@pytest.mark.parametrize("kind", ["fast", "off"])
+async def test_a_packet_without_a_type_is_an_error_of_the_peer(kind: str) -> None:
+    async with pump.joined((kind, kind), cipher="aes128-gcm@openssh.com") as pair:
+        await pair.open(1 << 20, 1 << 15)
+        client = pair.connections[0]
+        sealed, tag = client._send_encryption.encrypt_packet(client._send_seq, (16).to_bytes(4, "big"), bytes(16))
+        pair.ways[0].write(bytes(sealed + tag))
+        assert await pair.until(lambda: pair.ends[1][0].lost and pair.ends[0][0].lost)
+        assert isinstance(pair.ends[1][0].exc, asyncssh.ProtocolError)
+        assert isinstance(pair.ends[0][0].exc, asyncssh.ProtocolError), "it was told"
