@@ -48,7 +48,8 @@ limits {
   # exempt                     = []    # such as ["192.0.2.7/32"]
 }
 
-# When tunnel links and SSH connections are held for dead: interval seconds of silence, count times.
+# When tunnel links are held for dead: interval seconds of silence, count times. Partners and targets, which may stand
+# still for a while, after four times that.
 keepalive {
   # interval = 5.0
   # count    = 3

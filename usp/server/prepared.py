@@ -78,9 +78,14 @@ def prepare(wire: bytes, server: str, settings: ServerSettings) -> tuple[Prepare
     return (None, tuple(problems)) if problems else (Prepared(snapshot, doors), ())
 
 
+PATIENCE: Final = 4
+"""How many times as long as a link a partner or target may be silent. Everybody waits for a dead link; for one of these
+only its own session does, which should outlive a machine that stands still for a while."""
+
+
 def partner_timing(settings: ServerSettings) -> Timing:
-    """The session keeps its own time for the login."""
-    return Timing(0, settings.keepalive.interval, settings.keepalive.count)
+    """Of partners and targets. The session keeps its own time for the login."""
+    return Timing(0, settings.keepalive.interval, settings.keepalive.count * PATIENCE)
 
 
 def link_timing(settings: ServerSettings) -> Timing:

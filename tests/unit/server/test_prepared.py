@@ -21,7 +21,7 @@ from tests.unit.server.gateway import (
 from usp.model import InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
 from usp.server.accounts import Account
-from usp.server.prepared import prepare
+from usp.server.prepared import link_timing, partner_timing, prepare
 from usp.snapshot import AccountSpec, ClientSpec, Content, CredentialsSpec, PathSpec, Snapshot
 from usp.ssh import keys
 
@@ -50,6 +50,12 @@ def test_a_good_one() -> None:
     assert found == ()
     assert ready is not None
     assert list(ready.doors) == [("l1", "n1")]
+
+
+def test_a_session_outlives_a_peer_that_stands_still_for_a_while_and_a_link_does_not() -> None:
+    link, session = link_timing(settings()), partner_timing(settings())
+    assert link.keepalive_interval * link.keepalive_count == 15
+    assert session.keepalive_interval * session.keepalive_count == 60
 
 
 @pytest.mark.parametrize("wire", [b"", b"{", b"[]", b'{"protocol": 1, "more": 2}'])
