@@ -232,11 +232,11 @@ class TargetHealth(Model):
     down: tuple[str, ...] = ()
 
 
-class Event(Model):
-    """A fact for the audit log: `line` is one finished JSON object without secrets."""
+class Events(Model):
+    """Facts for the audit log: each line is one finished JSON object without secrets."""
 
-    op: Literal["event"] = "event"
-    line: str
+    op: Literal["events"] = "events"
+    lines: tuple[str, ...]
 
 
 class Metrics(Model):
@@ -273,7 +273,7 @@ FromWorker = Annotated[
     | Tried
     | LinkChanged
     | TargetHealth
-    | Event
+    | Events
     | Metrics
     | Sessions
     | Probed,

@@ -13,7 +13,7 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -112,6 +112,7 @@ class Session:
         self._past = Counter[str]()  # of exchanges that ended: how many, broken, ended by the target; bytes
         self._measured = (0, 0)
         self._refused: set[str] = set()
+        self._described: Mapping[str, JsonValue] | None = None
         self._outcome: Outcome | None = None
         self._lost: Exception | None = None
         self._over = asyncio.Event()
@@ -215,6 +216,7 @@ class Session:
     def named(self, username: str) -> None:
         first = not self.username
         self._admission.named(username)
+        self._described = None
         if first:
             self._tell_fact("session.started")
             if self._partner and (banner := self._door.node.banner):
@@ -365,9 +367,12 @@ class Session:
     def _names(self) -> dict[str, JsonValue]:
         return {"session": self.id, "listener": self._door.listener.name, "peer": self._peer}
 
-    def _who(self) -> dict[str, JsonValue]:
-        user = printable(self.username.encode("utf-8", "backslashreplace"))
-        return {**self._names(), "node": self._door.node.name, **({"username": user} if user else {})}
+    def _who(self) -> Mapping[str, JsonValue]:
+        """Stays what it is until another user is named."""
+        if self._described is None:
+            user = printable(self.username.encode("utf-8", "backslashreplace"))
+            self._described = {**self._names(), "node": self._door.node.name, **({"username": user} if user else {})}
+        return self._described
 
     def _served_by(self) -> dict[str, JsonValue]:
         if self._lease is None:

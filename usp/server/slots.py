@@ -31,7 +31,7 @@ from usp.server.messages import (
     Abort,
     Commit,
     Drain,
-    Event,
+    Events,
     FromWorker,
     LinkChanged,
     Metrics,
@@ -235,7 +235,7 @@ class Worker:
 
 
 class Slot:
-    """Keeps one worker alive. `current` gives the snapshot in force, `audit` takes a finished audit line, `counted` the
+    """Keeps one worker alive. `current` gives the snapshot in force, `audit` takes finished audit lines, `counted` the
     workers' metrics, `heard` everything that a worker says (and the end of its sessions when it dies)."""
 
     def __init__(
@@ -358,8 +358,8 @@ class Slot:
             self._heard(worker, message)
             if isinstance(message, Ready):
                 self.bring_up()
-            elif isinstance(message, Event):
-                self._audit(message.line)
+            elif isinstance(message, Events):
+                self._audit("\n".join(message.lines))
             elif isinstance(message, Metrics):
                 self._counted.update(self.number, message.samples)
 

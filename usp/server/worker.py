@@ -15,11 +15,8 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
-
-import orjson
 
 from usp import log as logs
 from usp import metrics, tasks
@@ -29,10 +26,10 @@ from usp.log import get_logger
 from usp.passwords import REMEMBERED_SECONDS, Passwords
 from usp.server import ipc, messages, probe
 from usp.server.admission import DENIALS, OK
-from usp.server.audit import JsonValue
 from usp.server.barred import Barred
 from usp.server.direct import Direct
 from usp.server.ipc import Channel
+from usp.server.journal import Journal
 from usp.server.messages import ToWorker
 from usp.server.pool import Pool
 from usp.server.prepared import Prepared, link_timing, prepare
@@ -73,6 +70,7 @@ class Worker:
         self._passwords = Passwords(remember=REMEMBERED_SECONDS)
         self._barred = Barred()
         self._trials = Trials(channel.post)
+        self._journal = Journal(channel.post, lambda: channel.queued >= MAX_QUEUED)
         self._now = asyncio.get_running_loop().time
         self._versions: dict[int, Prepared] = {}
         self._current = 0
@@ -82,7 +80,6 @@ class Worker:
         self._others = tasks.TaskSet()
         self._draining = False
         self._done = asyncio.Event()
-        self._dropped = 0
         self._tunnels: set[str] = set()  # names of those that ever had a link
 
     async def run(self) -> None:
@@ -193,6 +190,7 @@ class Worker:
             log.error("session.crashed", exc_info=exc, session=ticket.session)
         finally:
             self._sessions.pop(ticket.session, None)
+            self._journal.flush()
             self._channel.post(messages.SessionEnded(session=ticket.session, outcome=outcome))
             self._forget()
 
@@ -206,7 +204,7 @@ class Worker:
             return self._find_link(path) if path else None
 
         if listener.direct is not None:
-            return Direct(ticket, listener, self._limits, find_link, self._tell)
+            return Direct(ticket, listener, self._limits, find_link, self._journal.tell)
         door = ready.doors[ticket.listener, ticket.node]
 
         def barred(username: str) -> bool:
@@ -217,10 +215,8 @@ class Worker:
                 return free()
             return self._trials.trial(ticket.session, door.target.spec.name, username[:MAX_USERNAME])
 
-        decided = partial(self._decided, ticket.session)
-        return Session(
-            ticket, door, self._limits, find_link, self._tell, self._passwords, decided, barred, self._pool, trial
-        )
+        decided, tell = partial(self._decided, ticket.session), self._journal.tell
+        return Session(ticket, door, self._limits, find_link, tell, self._passwords, decided, barred, self._pool, trial)
 
     def _find_link(self, path: PathSpec) -> Link | None:
         return self._links.get(path.tunnel, path.client)
@@ -268,6 +264,7 @@ class Worker:
         await self._pool.aclose()
         await self._watch.aclose()
         await self._links.aclose()
+        self._journal.flush()
         self._send_metrics()
         for _ in range(100):
             if self._channel.queued:
@@ -275,13 +272,6 @@ class Worker:
         self._done.set()
 
     # --- what the supervisor is told ---
-
-    def _tell(self, facts: dict[str, JsonValue]) -> None:
-        if self._channel.queued >= MAX_QUEUED:
-            self._dropped += 1
-            return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-        self._channel.post(messages.Event(line=orjson.dumps({"time": now, **facts}).decode()))
 
     def _answer(self, request: int) -> None:
         statuses = [session.status(self._start.slot) for session in self._sessions.values()]
@@ -305,9 +295,9 @@ class Worker:
         for tunnel in self._tunnels:
             up = sum(link.usable for link in self._links.all() if link.spec.name == tunnel)
             metrics.TUNNEL_LINKS.labels(tunnel).set(up)
-        if self._dropped:
-            log.warn("audit.dropped", events=self._dropped, slot=self._start.slot)
-            self._dropped = 0
+        if self._journal.dropped:
+            log.warn("audit.dropped", events=self._journal.dropped, slot=self._start.slot)
+            self._journal.dropped = 0
         if not self._channel.queued:
             self._channel.post(messages.Metrics(samples=metrics.samples()))
 

@@ -24,7 +24,7 @@ from usp.server.messages import (
     CloseLinks,
     Commit,
     Drain,
-    Event,
+    Events,
     Kill,
     LinkChanged,
     LoginFailed,
@@ -90,7 +90,9 @@ class StandIn:
             case Kill(session=session):
                 self.sessions[session].cancel()
             case Bar(username=username, seconds=seconds):
-                self.channel.post(Event(line=f'{{"event":"barred","username":"{username}","on":{int(seconds > 0)}}}'))
+                self.channel.post(
+                    Events(lines=(f'{{"event":"barred","username":"{username}","on":{int(seconds > 0)}}}',))
+                )
             case Verdict(attempt=attempt, granted=granted):
                 self.attempts[attempt].write(b"granted\n" if granted else b"denied\n")
             case Probe():
@@ -128,7 +130,7 @@ class StandIn:
         finally:
             writer.close()
             self.sessions.pop(message.session)
-            self.channel.post(Event(line='{"event":"session.ended"}'))
+            self.channel.post(Events(lines=('{"event":"session.ended"}',)))
             self.channel.post(SessionEnded(session=message.session, outcome=Outcome.COMPLETED))
 
     def told(self, session: str, writer: asyncio.StreamWriter, what: str, username: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from usp.errors import UspError
 from usp.server import ipc
-from usp.server.messages import Abort, Commit, Event, FromWorker, Partner, Prepare, Prepared, Ready, ToWorker
+from usp.server.messages import Abort, Commit, Events, FromWorker, Partner, Prepare, Prepared, Ready, ToWorker
 from usp.status import Complaint
 
 Ends = tuple[ipc.Channel[FromWorker], ipc.Channel[ToWorker]]
@@ -167,11 +167,11 @@ async def test_closing_a_full_socket_frees_queued_descriptors(ends: Ends, side: 
 
 async def test_what_fits_no_packet(ends: Ends) -> None:
     supervisor, worker = ends
-    long = Event(line="x" * ipc.MAX_PACKET)
+    long = Events(lines=("x" * ipc.MAX_PACKET,))
     assert not worker.send(long)
     with pytest.raises(UspError, match="too long"):
         worker.post(long)
-    fits = Event(line="x" * (ipc.MAX_PACKET - 100))
+    fits = Events(lines=("x" * (ipc.MAX_PACKET - 100),))
     assert worker.send(fits)
     assert await supervisor.receive() == (fits, ())
 

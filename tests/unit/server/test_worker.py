@@ -69,7 +69,8 @@ class Supervised:
             return await self.process.wait()
 
     def events(self) -> list[str]:
-        return [json.loads(each.line)["event"] for each in self.heard if isinstance(each, messages.Event)]
+        told = [each.lines for each in self.heard if isinstance(each, messages.Events)]
+        return [json.loads(line)["event"] for lines in told for line in lines]
 
 
 @asynccontextmanager

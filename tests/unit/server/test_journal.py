@@ -1,0 +1,71 @@
+"""Facts reach the supervisor in order, together, soon; and fit its packets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from usp.server import ipc
+from usp.server.journal import FULL, LONGEST, Journal
+from usp.server.messages import Events
+
+
+class Channel:
+    def __init__(self) -> None:
+        self.heard: list[Events] = []
+        self.busy = False
+
+    def journal(self) -> Journal:
+        return Journal(self.heard.append, lambda: self.busy)
+
+    def names(self) -> list[list[str]]:
+        return [[json.loads(line)["event"] for line in events.lines] for events in self.heard]
+
+
+async def test_what_is_told_within_a_moment_goes_together() -> None:
+    channel = Channel()
+    journal = channel.journal()
+    for name in "abc":
+        journal.tell({"event": name})
+    assert not channel.heard
+    await asyncio.sleep(0.05)
+    assert channel.names() == [["a", "b", "c"]]
+    assert json.loads(channel.heard[0].lines[0])["time"].endswith("Z")
+    journal.tell({"event": "d"})
+    await asyncio.sleep(0.05)
+    assert channel.names() == [["a", "b", "c"], ["d"]]
+
+
+async def test_a_flush_sends_at_once_what_waits_and_only_that() -> None:
+    channel = Channel()
+    journal = channel.journal()
+    journal.flush()
+    journal.tell({"event": "a"})
+    journal.flush()
+    assert channel.names() == [["a"]]
+    await asyncio.sleep(0.05)
+    assert len(channel.heard) == 1
+
+
+async def test_many_do_not_wait_and_every_packet_fits() -> None:
+    channel = Channel()
+    journal = channel.journal()
+    for _ in range(40):
+        journal.tell({"event": "e", "path": '\\"' * (LONGEST // 5)})
+    journal.flush()
+    assert sum(len(events.lines) for events in channel.heard) == 40
+    assert all(len(events.model_dump_json()) < ipc.MAX_PACKET for events in channel.heard)
+    assert len(channel.heard) > FULL // LONGEST
+
+
+async def test_what_does_not_fit_or_finds_no_room_is_counted() -> None:
+    channel = Channel()
+    journal = channel.journal()
+    journal.tell({"event": "long", "path": "x" * LONGEST})
+    channel.busy = True
+    journal.tell({"event": "late"})
+    channel.busy = False
+    journal.tell({"event": "fits"})
+    journal.flush()
+    assert channel.names() == [["fits"]]
+    assert journal.dropped == 2
