@@ -61,61 +61,70 @@ class Destination:
 
 
 class Lease:
-    """A session's right to a connection, until it is released. `lost` is called when the connection is."""
+    """A session's right to a connection, until it is released. `lost` is called when the connection is.
 
-    def __init__(self, pool: Pool, destination: Destination, lost: Lost) -> None:
-        self.destination = destination
+    `shared`: where it may get another one. A password that was passed through is not kept for that.
+    """
+
+    def __init__(self, pool: Pool, shared: Destination | None, lost: Lost) -> None:
+        self.shared = shared
         self.lost = lost
+        self.address = ""
         self.reused = False
         """The connection was there already, or on its way."""
         self._pool = pool
         self._connections: list[_Connection] = []  # the last one takes the next channel
-        self._released = False
-
-    @property
-    def address(self) -> str:
-        return str(self._connections[-1].place.address)
+        self._opening = asyncio.Lock()
+        self._over = asyncio.Event()
 
     def entered(self, connection: _Connection, *, reused: bool) -> None:
         self._connections.append(connection)
-        self.reused = reused
+        self.address, self.reused = str(connection.place.address), reused
 
     async def open_sftp(self, end: TargetEnd) -> None:
         """A channel with the `sftp` subsystem; its events go to `end`."""
-        connection = self._connections[-1]
-        try:
-            await self._open(connection, end)
-        except UspError as error:
-            if error.code != "target.no_channel" or not connection.channels or self._released:
-                raise
-            names = {"target": self.destination.target.spec.name, "channels": len(connection.channels)}
-            log.warn("target.channels", exc_info=error, **names)
-            await self._pool.give_own(self, connection.place)
-            if not connection.channels_of(self):
-                self._connections.remove(connection)
-                await self._pool.leave(connection, self)
-            await self._open(self._connections[-1], end)
+        async with self._opening:
+            try:
+                await self._open(end)
+            except UspError as error:
+                connection = self._connections[-1] if self._connections else None
+                if error.code != "target.no_channel" or not (self.shared and connection and connection.channels):
+                    raise
+                names = {"target": self.shared.target.spec.name, "channels": len(connection.channels)}
+                log.warn("target.channels", exc_info=error, **names)
+                await self._pool.give_own(self, self.shared, connection.place)
+                if connection in self._connections and not connection.channels_of(self):
+                    self._connections.remove(connection)
+                    await self._pool.leave(connection, self)
+                await self._open(end)
+            finally:
+                if self._over.is_set():  # meanwhile
+                    await self.release()
 
-    async def _open(self, connection: _Connection, end: TargetEnd) -> None:
-        await self._pool.open_sftp(connection, self, end)
-        if self._released and end.channel:
+    async def _open(self, end: TargetEnd) -> None:
+        if self._over.is_set():
+            raise UspError("target.closed", "the session is over")
+        await self._pool.open_sftp(self._connections[-1], self, end)
+        if self._over.is_set() and end.channel:
             end.channel.close()
 
     async def release(self) -> None:
         """The session is over."""
-        self._released = True
-        for connection in self._connections:
-            await self._pool.leave(connection, self)
+        self._over.set()
+        while self._connections:
+            await self._pool.leave(self._connections.pop(), self)
 
 
 class _Connection:
     """One connection, from its dial on. `place`: where it is dialled first, then where it is."""
 
     def __init__(self, destination: Destination, place: Place, until: float, key: Hashable | None) -> None:
-        self.destination = destination
+        spec = destination.target.spec
+        self.name = spec.name
+        self.link = destination.link
         self.place = place
         self.key = key
-        self.room = destination.target.spec.sessions_per_connection if key else 1  # for so many sessions
+        self.room = spec.sessions_per_connection if key else 1  # for so many sessions
         self.until = until  # it takes new sessions
         self.heard = 0.0
         self.leases: set[Lease] = set()
@@ -154,8 +163,8 @@ class _Connection:
 
     def may_be_kept(self, now: float) -> bool:
         """There may be somebody else for it."""
-        link = self.destination.link
-        return self.key is not None and self.room > 0 and now < self.until and (link is None or link.usable)
+        usable = self.link is None or self.link.usable
+        return self.key is not None and self.room > 0 and now < self.until and usable
 
 
 class Pool:
@@ -171,7 +180,7 @@ class Pool:
 
     async def acquire(self, destination: Destination, lost: Lost) -> Lease:
         """Logged in. UspError target.* or tunnel.* when that fails."""
-        lease = Lease(self, destination, lost)
+        lease = Lease(self, destination if destination.shared else None, lost)
         spec = destination.target.spec
         order = self._watch.order([Place(address, destination.path) for address in spec.addresses])
         key = _key(destination) if destination.shared else None
@@ -181,9 +190,9 @@ class Pool:
         await self._enter_new(destination, order, key, lease)
         return lease
 
-    async def give_own(self, lease: Lease, place: Place) -> None:
+    async def give_own(self, lease: Lease, destination: Destination, place: Place) -> None:
         """One more connection, for this lease alone."""
-        await self._enter_new(lease.destination, [place], None, lease)
+        await self._enter_new(destination, [place], None, lease)
 
     async def open_sftp(self, connection: _Connection, lease: Lease, end: TargetEnd) -> None:
         connection.expect(end, lease)
@@ -207,9 +216,9 @@ class Pool:
             assert connection.dial is not None
             connection.dial.cancel()
         elif connection.may_be_kept(self._loop.time()):
-            connection.kept = self._loop.call_later(KEPT, connection.ssh.close)
+            connection.kept = self._loop.call_later(KEPT, self._close, connection)
         else:
-            connection.ssh.close()
+            self._close(connection)
             await connection.ssh.wait_closed()
 
     async def aclose(self) -> None:
@@ -233,7 +242,7 @@ class Pool:
         self._all.add(connection)
         if key is not None:
             self._shared.setdefault(key, []).append(connection)
-        connection.dial = self._dials.spawn(self._dial(connection, order), f"dial of {destination.target.spec.name}")
+        connection.dial = self._dials.spawn(self._dial(connection, destination, order), f"dial of {connection.name}")
         if not await self._enter(connection, lease, reused=False):
             raise UspError("target.closed")
 
@@ -268,9 +277,8 @@ class Pool:
 
     # --- from the dial to the end ---
 
-    async def _dial(self, connection: _Connection, order: Sequence[Place]) -> None:
+    async def _dial(self, connection: _Connection, to: Destination, order: Sequence[Place]) -> None:
         failure = UspError("internal")
-        to = connection.destination
         lost = partial(self._lost, connection)
         try:
             ssh, address = await outbound.reach(to.target, order, to.login, to.link, lost, self._timeout, self._watch)
@@ -280,7 +288,7 @@ class Pool:
             failure = error
         else:
             connection.up(ssh, Place(address, to.path), self._loop.time())
-            metrics.TARGET_CONNECTIONS.labels(to.target.spec.name).inc()
+            metrics.TARGET_CONNECTIONS.labels(connection.name).inc()
         finally:
             if not connection.made:
                 connection.failure = failure
@@ -293,6 +301,10 @@ class Pool:
             for lease in tuple(connection.leases):
                 lease.lost(exc)
 
+    def _close(self, connection: _Connection) -> None:
+        self._drop(connection)
+        connection.ssh.close()
+
     def _drop(self, connection: _Connection) -> None:
         """Nobody finds it any more."""
         if connection not in self._all:
@@ -301,7 +313,7 @@ class Pool:
         if connection.kept:
             connection.kept.cancel()
         if connection.made:
-            metrics.TARGET_CONNECTIONS.labels(connection.destination.target.spec.name).dec()
+            metrics.TARGET_CONNECTIONS.labels(connection.name).dec()
         if connection.key is not None:
             left = self._shared[connection.key]
             left.remove(connection)

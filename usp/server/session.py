@@ -377,7 +377,7 @@ class Session:
     def _served_by(self) -> dict[str, JsonValue]:
         if self._lease is None:
             return {}
-        reused = {"reused": self._lease.reused} if self._lease.destination.shared else {}
+        reused = {"reused": self._lease.reused} if self._lease.shared else {}
         return {"target": self._door.target.spec.name, "address": self._lease.address, **reused}
 
     def _tell_fact(self, event: str, **more: JsonValue) -> None:

@@ -128,7 +128,7 @@ class Target:
     """An SFTP server on a directory. `connections`: those that live. `seen`: (user name, method) of login attempts.
 
     It accepts USER with PASSWORD, and the keys in `authorized` (public lines) of anybody; `users`: more passwords;
-    `max_channels` of a connection, if it limits them.
+    `max_channels` of a connection, if it limits them. While `judging` is not set, logins wait.
     """
 
     def __init__(self, root: Path) -> None:
@@ -137,6 +137,8 @@ class Target:
         self.users = {USER: PASSWORD}
         self.authorized: set[str] = set()
         self.max_channels = 0
+        self.judging = asyncio.Event()
+        self.judging.set()
         self.port = 0
         self.logins = 0
         self.connections: set[asyncssh.SSHServerConnection] = set()
@@ -167,9 +169,10 @@ class Target:
                     return SSHServerStreamSession(None, factory, 3)
                 return session() if session else False
 
-            def validate_password(self, username: str, password: str) -> bool:
+            async def validate_password(self, username: str, password: str) -> bool:
                 target.logins += 1
                 target.seen.append((username, "password"))
+                await target.judging.wait()
                 return target.users.get(username) == password
 
             def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+import pytest_asyncio
 
 from tests import tunnel_pair
 from tests.tunnel_pair import until
@@ -228,24 +229,71 @@ async def test_a_link_that_is_lost_ends_all_that_goes_through_it(target: Target)
             assert [fact["outcome"] for fact in gateway.told("session.ended")] == ["tunnel_down"] * 2
 
 
+@pytest_asyncio.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Target]:
+    """A target that takes two channels on a connection."""
+    made = Target(tmp_path)
+    made.max_channels = 2
+    await made.start(sftp=False)
+    yield made
+    await made.stop()
+
+
+def channels(target: Target) -> list[int]:
+    return sorted(len(each._channels) for each in target.connections)
+
+
 async def test_when_the_target_takes_no_more_channels_there_is_another_connection(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: Target, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    target = Target(tmp_path)
-    target.max_channels = 2
-    await target.start(sftp=False)
-    try:
-        async with sharing(target) as gateway:
-            async with Partners(gateway) as partners:
-                for client in await partners.several(5):
-                    await client.stat("/")
-                assert sorted(len(each._channels) for each in target.connections) == [1, 2, 2]
-                assert reused(gateway) == [False, True, True, False, True], "what it learned holds for the connection"
-                again = await partners.connections[0].start_sftp_client()
-                await again.stat("/")
-            assert "target.channels" in capsys.readouterr().err
-    finally:
-        await target.stop()
+    async with sharing(small) as gateway:
+        async with Partners(gateway) as partners:
+            for client in await partners.several(5):
+                await client.stat("/")
+            assert channels(small) == [1, 2, 2]
+            assert reused(gateway) == [False, True, True, False, True], "what it learned holds for the connection"
+            again = await partners.connections[0].start_sftp_client()
+            await again.stat("/")
+        assert not [each for each in gateway.pool._all if each.leases]
+    assert capsys.readouterr().err.count("target.channels") == 2
+
+
+async def test_several_channels_at_once_where_there_is_room_for_none(small: Target) -> None:
+    async with sharing(small) as gateway, Partners(gateway) as partners:
+        await partners.several(2)
+        async with gateway.partner() as partner:
+            clients = await asyncio.gather(*(partner.start_sftp_client() for _ in range(2)))
+            await asyncio.gather(*(client.stat("/") for client in clients))
+            assert channels(small) == [2, 2]
+        await gateway.outcome()
+        assert channels(small) == [2]
+
+
+async def test_without_sharing_a_channel_too_many_is_refused_and_that_is_all(small: Target) -> None:
+    async with serving(small.port) as gateway, Partners(gateway) as partners:
+        first = await partners.one()
+        await partners.connections[0].start_sftp_client()
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await partners.connections[0].start_sftp_client()
+        await first.stat("/")
+        assert (channels(small), small.logins) == ([2], 1)
+
+
+async def test_a_session_that_ends_during_its_second_dial_leaves_nothing_behind(small: Target) -> None:
+    async with sharing(small) as gateway, Partners(gateway) as partners:
+        first, _ = await partners.several(2)
+        async with gateway.partner() as partner:
+            small.judging.clear()
+            opening = asyncio.ensure_future(partner.start_sftp_client())
+            await until(lambda: small.logins == 2)
+            partner.abort()
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await opening
+        await gateway.outcome()
+        small.judging.set()
+        await until(lambda: channels(small) == [2])
+        await first.stat("/")
+        assert len(gateway.pool._all) == 1
 
 
 async def test_a_connection_that_gives_no_sign_of_life_takes_nobody(
