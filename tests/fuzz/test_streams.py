@@ -184,3 +184,80 @@ async def play(
 def test_streams(kinds: tuple[str, str], **case: Any) -> None:
     event(case["cipher"])
     asyncio.run(play(kinds, **case))
+
+
+async def relay(
+    kinds: tuple[str, str, str, str],
+    ciphers: tuple[str, str],
+    rekeys: tuple[int, int],
+    channels: tuple[tuple[int, int], tuple[int, int]],
+    steps: list[tuple[str, int, Any]],
+    pieces: list[int],
+) -> None:
+    near_kinds, far_kinds = (kinds[0], kinds[1]), (kinds[2], kinds[3])
+    async with (
+        joined(near_kinds, cipher=ciphers[0], rekey=rekeys[0], pieces=pieces) as near,
+        joined(far_kinds, cipher=ciphers[1], rekey=rekeys[1], pieces=pieces) as far,
+    ):
+        await near.open(*channels[0])
+        await far.open(*channels[1])
+        inner: tuple[End, End] = near.ends[1][0], far.ends[0][0]
+        outer: tuple[End, End] = near.ends[0][0], far.ends[1][0]
+        inner[0].onto, inner[1].onto = inner[1], inner[0]
+        sent = bytearray(), bytearray()
+
+        def arrived() -> bool:
+            return len(outer[0].got) == len(sent[1]) and len(outer[1].got) == len(sent[0])
+
+        for what, side, number in steps:
+            if what == "write":
+                data = NOISE[len(sent[side]) :][: min(number, 100 * min(channels[0][0], channels[1][0]))]
+                sent[side].extend(data)
+                write(outer[side].channel, data)
+            elif what == "sip":
+                outer[side].read(number)
+                await near.until(arrived)
+                await far.until(arrived)
+            elif what == "rekey":
+                connection = (*near.connections, *far.connections)[number]
+                connection._rekey_bytes_sent = connection._rekey_bytes
+            else:
+                await (near, far)[side].carry(number % 2, number)
+            for end, (window, _) in zip((*inner, *outer), (*channels, *channels), strict=True):
+                assert end.held <= window
+        for end in outer:
+            end.read(None)
+            end.channel.write_eof()
+        for _ in range(10_000):
+            if arrived() and all(end.eof for end in outer):
+                break
+            await near.until(lambda: False)
+            await far.until(lambda: False)
+        assert outer[0].got == sent[1]
+        assert outer[1].got == sent[0]
+        assert all(end.eof for end in outer)
+        assert [end.exc for end in (*inner, *outer)] == [None] * 4
+
+
+CHANNELS = st.tuples(st.sampled_from([100, 5000, 40_000, 1 << 21]), st.sampled_from([1000, 32768, 262_144]))
+
+
+@settings(max_examples=EXAMPLES * 2)
+@given(
+    kinds=st.tuples(*[st.sampled_from(["fast", "fast", "off"])] * 4),
+    ciphers=st.tuples(st.sampled_from(CIPHERS), st.sampled_from(CIPHERS)),
+    rekeys=st.tuples(st.sampled_from([1 << 30, 60_000]), st.sampled_from([1 << 30, 60_000])),
+    channels=st.tuples(CHANNELS, CHANNELS),
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("write"), SIDES, SIZES),
+            st.tuples(st.just("sip"), SIDES, st.sampled_from([1, 1000, 50_000])),
+            st.tuples(st.just("rekey"), SIDES, st.integers(0, 3)),
+            st.tuples(st.just("carry"), SIDES, PIECES),
+        ),
+        max_size=30,
+    ),
+    pieces=st.lists(PIECES, max_size=6).map(lambda some: [*some, 20_000]),
+)
+def test_streams_through_a_relay(**case: Any) -> None:
+    asyncio.run(relay(**case))

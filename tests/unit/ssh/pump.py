@@ -16,6 +16,7 @@ import asyncssh
 
 from usp.algorithms import Algorithms
 from usp.ssh import connect, keys, options
+from usp.ssh.fastpath import write
 
 PRIVATE, PUBLIC = keys.generate()
 PATIENCE: Final = 20.0
@@ -106,7 +107,8 @@ class Way(asyncio.Transport):
 
 
 class End:
-    """Collects what comes in on a channel. After `bite` bytes it reads no more, until it is told to."""
+    """Collects what comes in on a channel. After `bite` bytes it reads no more, until it is told to. `onto`: where it
+    passes it on to, as a relay does."""
 
     def __init__(self, takes_views: bool) -> None:
         self.takes_views = takes_views
@@ -116,6 +118,7 @@ class End:
         self.eof = self.lost = False
         self.exc: Exception | None = None
         self.bite: int | None = None
+        self.onto: End | None = None
 
     def connection_made(self, chan: Any) -> None:
         self.channel = chan
@@ -125,6 +128,8 @@ class End:
         assert not self.lost
         if datatype is None:
             self.got += data
+            if self.onto is not None:
+                write(self.onto.channel, data)
         else:
             self.errors += data
         if self.bite is not None:
@@ -135,7 +140,17 @@ class End:
     def eof_received(self) -> bool:
         assert not self.eof, "the end comes once"
         self.eof = True
+        if self.onto is not None:
+            self.onto.channel.write_eof()
         return True
+
+    def pause_writing(self) -> None:
+        if self.onto is not None:
+            self.onto.channel.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.onto is not None:
+            self.onto.channel.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         assert not self.lost
