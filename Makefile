@@ -5,7 +5,7 @@ BIN    := .venv/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit e2e fuzz docs bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit sim e2e fuzz docs bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ coverage: venv
 unit: venv ## Unit and contract tests, on uvloop and on stock asyncio
 	USP_TEST_LOOP=uvloop $(BIN)/pytest -q tests/unit tests/contract tests/fuzz
 	USP_TEST_LOOP=asyncio $(BIN)/pytest -q tests/unit tests/contract
+	$(BIN)/pytest -q tests/sim
+
+sim: venv ## A thousand histories of managers, servers and failures (ARGS="--seed 7": one of them, told)
+	$(BIN)/python -m tests.sim $(ARGS)
 
 e2e: venv packages ## End-to-end tests: real daemons, real OpenSSH
 	$(BIN)/pytest -q tests/e2e

@@ -99,7 +99,7 @@ TRANSITIONS: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]]
             PushState.PENDING: frozenset({PushState.PUSHING}),
             PushState.PUSHING: frozenset({PushState.APPLIED, PushState.REJECTED, PushState.UNREACHABLE}),
             PushState.UNREACHABLE: frozenset({PushState.PUSHING}),
-            PushState.APPLIED: frozenset({PushState.PUSHING}),  # a restarted server gets it again
+            PushState.APPLIED: frozenset(),  # a restarted server gets it again, and it stays applied
             PushState.REJECTED: frozenset({PushState.PUSHING}),
         },
     }

@@ -48,27 +48,27 @@ class TaskSet:
     """The tasks of one owner, who cancels and awaits them when it goes."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in the order in which they were made
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def spawn(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         task = spawn(coro, name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda task: self._tasks.pop(task, None))
         return task
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until all have ended by themselves; False if some have not within `timeout` seconds."""
         if not self._tasks:
             return True
-        _, pending = await asyncio.wait(set(self._tasks), timeout=timeout)
+        _, pending = await asyncio.wait(list(self._tasks), timeout=timeout)
         return not pending
 
     async def cancel(self) -> None:
         """Cancel all of them (but the caller) and wait until they have ended."""
-        others = self._tasks - {asyncio.current_task()}
+        others = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         if others:

@@ -84,6 +84,19 @@ async def test_what_became_of_a_push(store: Store) -> None:
     assert (version.push, version.reason, version.problems) == (PushState.APPLIED, "", ())
 
 
+async def test_what_was_applied_stays_so(store: Store) -> None:
+    """Managers that are late or cut off take nothing back; a refusal after that leaves its reason."""
+    await add(store)
+    assert await store.versions.pushed("dmz", 1, PushState.PUSHING, at=NOW)
+    assert await store.versions.pushed("dmz", 1, PushState.APPLIED, at=NOW)
+    for late in (PushState.PUSHING, PushState.UNREACHABLE, PushState.APPLIED):
+        assert not await store.versions.pushed("dmz", 1, late, at=LATER, reason="late")
+    assert (await store.versions.get("dmz", 1)).reason == ""
+    assert not await store.versions.pushed("dmz", 1, PushState.REJECTED, at=LATER, reason="port 22 is in use")
+    version = await store.versions.get("dmz", 1)
+    assert (version.push, version.reason, version.pushed_at) == (PushState.APPLIED, "port 22 is in use", LATER)
+
+
 async def test_the_latest_and_the_latest_in_a_state(store: Store) -> None:
     assert await store.versions.latest("dmz") is None
     for _ in range(3):

@@ -7,7 +7,7 @@ import asyncio
 
 class Bell:
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # woken in the order in which they came
 
     def ring(self) -> None:
         for waiter in self._waiters:
@@ -17,9 +17,9 @@ class Bell:
     async def wait(self, timeout: float) -> bool:
         """Whether it rang within `timeout` seconds."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             done, _ = await asyncio.wait({waiter}, timeout=timeout)
             return bool(done)
         finally:
-            self._waiters.discard(waiter)
+            del self._waiters[waiter]

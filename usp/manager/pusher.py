@@ -20,7 +20,7 @@ from usp.manager.catalog import Catalog
 from usp.manager.control import Controls, Endpoint
 from usp.manager.reconcile import Action, Decision, Desired, Unreachable, decide
 from usp.manager.store import Store
-from usp.manager.store.rows import Event, RunState
+from usp.manager.store.rows import Event, RunState, Version
 from usp.metrics import PUSH_TOTAL
 from usp.model import ProxyServer, Record
 from usp.settings import PushSettings
@@ -29,6 +29,9 @@ from usp.status import Ack, AckResult, PushState, Report
 from usp.tasks import TaskSet
 
 log = get_logger(__name__)
+
+REFUSED_MAXIMUM = 30.0
+"""Seconds between pushes to a restarted server that refuses what it once accepted, at most."""
 
 RETRY_MAXIMUM = 2.0
 """Seconds between looks at a server that does not answer, at most: one that restarts has lost its configuration."""
@@ -48,6 +51,9 @@ class _Watch:
     """What one server's task remembers between rounds; nothing depends on it."""
 
     failures: int = 0
+    refused: int = 0  # the version that was refused last,
+    refusals: int = 0  # how often in a row,
+    not_before: float = 0.0  # and when to try it again, by the loop's clock
     said: str = ""
 
 
@@ -88,9 +94,9 @@ class Pusher:
     async def _follow(self, catalog: Catalog) -> None:
         wanted = {record.id for record in catalog.of_kind(ProxyServer.kind) if record.item.enabled}
         self._watched = {id: task for id, task in self._watched.items() if not task.done()}
-        for id in self._watched.keys() - wanted:
+        for id in sorted(self._watched.keys() - wanted):
             self._watched.pop(id).cancel()
-        for id in wanted - self._watched.keys():
+        for id in sorted(wanted - self._watched.keys()):
             self._watched[id] = self._tasks.spawn(self._watch(id), f"push {id}")
 
     async def _watch(self, id: str) -> None:
@@ -121,11 +127,11 @@ class Pusher:
         name = record.item.name
         observed = await self._observe(catalog, record)
         watch.failures = watch.failures + 1 if isinstance(observed, Unreachable) else 0
-        desired = await self._desired(record)
-        if push is not None and push[0] == desired.version:
-            desired = replace(desired, push=push[1])
-        decision = decide(desired, observed, retry_in=self._retry_in(watch))
         report = observed if isinstance(observed, Report) else None
+        desired = await self._desired(record, report)
+        if push is not None and push[0] == desired.version:
+            desired = replace(desired, push=push[1], unrecorded=False)
+        decision = decide(desired, observed, retry_in=self._retry_in(watch))
         await self._store.servers.observed(name, decision.state, decision.reason, at=self._clock(), report=report)
         self._say(watch, name, decision.reason)
         return decision, report
@@ -141,7 +147,7 @@ class Pusher:
         except UspError as error:
             return Unreachable(error.message)
 
-    async def _desired(self, record: Record) -> Desired:
+    async def _desired(self, record: Record, report: Report | None) -> Desired:
         name, states = record.item.name, await self._store.servers.run_states()
         run = {id: state is RunState.STARTED for id, state in states.items()}
         drained = states.get(record.id) is RunState.DRAINED
@@ -158,7 +164,20 @@ class Pusher:
             applied=applied.number if applied else 0,
             run=run,
             drained=drained,
+            unrecorded=report is not None and await self._is_unrecorded(report, newest, applied),
         )
+
+    async def _is_unrecorded(self, report: Report, *known: Version | None) -> bool:
+        """Whether the server runs one of our versions that nobody has noted as applied."""
+        found = next((version for version in known if version and version.number == report.version), None)
+        if found is None:
+            return await self._is_ours(report.server, report.version, report.digest)
+        return found.digest == report.digest and found.push is not PushState.APPLIED
+
+    async def _is_ours(self, server: str, number: int, digest: str) -> bool:
+        """Whether that is a version of ours that is not noted as applied."""
+        found = await self._store.versions.find(server, number) if number else None
+        return found is not None and found.digest == digest and found.push is not PushState.APPLIED
 
     async def _act(
         self, catalog: Catalog, record: Record, watch: _Watch, decision: Decision, report: Report | None
@@ -167,7 +186,12 @@ class Pusher:
         match decision.action:
             case Action.PUSH:
                 assert report is not None
+                if decision.version == watch.refused and asyncio.get_running_loop().time() < watch.not_before:
+                    return False
                 return await self._push(catalog, record, watch, decision.version, report)
+            case Action.RECORD:
+                await self._pushed(record.item.name, decision.version, PushState.APPLIED)
+                return True
             case Action.START | Action.STOP:
                 return await self._run_states(Endpoint.of(catalog, record), decision)
             case Action.DRAIN | Action.UNDRAIN:
@@ -193,26 +217,41 @@ class Pusher:
                 name, number, PushState.UNREACHABLE, at=self._clock(), reason=error.message
             )
             return False
-        state = PushState.REJECTED if ack.result is AckResult.REJECTED else PushState.APPLIED
+        refused = ack.result is AckResult.REJECTED
+        state = PushState.REJECTED if refused else PushState.APPLIED
+        self._count_refusal(watch, number if refused else 0)
         # First how the server is now: who waits for the push and then looks shall not see the time before it.
         await self._look(catalog, record, watch, (number, state))
-        await self._acknowledged(name, number, state, ack)
-        return True
+        if refused and await self._is_ours(name, ack.version, ack.digest):
+            await self._pushed(name, ack.version, PushState.APPLIED)
+        await self._pushed(name, number, state, ack)
+        return not refused
 
-    async def _acknowledged(self, name: str, number: int, state: PushState, ack: Ack) -> None:
-        PUSH_TOTAL.labels(state).inc()
-        await self._store.versions.pushed(
+    def _count_refusal(self, watch: _Watch, version: int) -> None:
+        """0: it was accepted."""
+        watch.refusals = watch.refusals + 1 if version and version == watch.refused else 0
+        watch.refused = version
+        delay = backoff.delay(watch.refusals, self._random(), self._settings.interval, REFUSED_MAXIMUM)
+        watch.not_before = asyncio.get_running_loop().time() + delay
+
+    async def _pushed(self, name: str, number: int, state: PushState, ack: Ack | None = None) -> None:
+        """Write down what became of a version, and tell it once, whichever manager sees it first."""
+        news = await self._store.versions.pushed(
             name,
             number,
             state,
             at=self._clock(),
-            reason=f"{ack.code}: {ack.message}" if ack.code else "",
-            problems=[Problem(complaint.loc, complaint.msg) for complaint in ack.problems],
+            reason=f"{ack.code}: {ack.message}" if ack and ack.code else "",
+            problems=[Problem(complaint.loc, complaint.msg) for complaint in ack.problems] if ack else (),
         )
-        action = f"push.{state}"
-        await self._store.events.add(Event(self._clock(), MANAGER, action, name, detail={"version": number}))
+        if not news:
+            return
+        PUSH_TOTAL.labels(state).inc()
+        event = Event(self._clock(), MANAGER, f"push.{state}", name, detail={"version": number})
+        await self._store.events.add(event)
         level = log.warning if state is PushState.REJECTED else log.info
-        level("push.done", server=name, version=number, result=ack.result, code=ack.code, reason=ack.message)
+        why = {"result": ack.result, "code": ack.code, "reason": ack.message} if ack else {}
+        level("push.done", server=name, version=number, **why)
 
     async def _run_states(self, endpoint: Endpoint, decision: Decision) -> bool:
         """Whether the server did all of it."""

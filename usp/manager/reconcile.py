@@ -5,7 +5,7 @@ between shows in what is seen. The order in which it looks:
 
 1. no answer: wait; 2. nothing was ever pushed: nothing to do; 3. it is shutting down: wait;
 4. its release: leave it, when they have no protocol in common;
-5. its version: push what it lacks; never an older one, never again what it refused;
+5. its version: note what it has, push what it lacks; never an older one, never again what it refused;
 6. drained or not; 7. the run states: stop, then start, what does not run as it is wanted.
 """
 
@@ -28,6 +28,7 @@ class Action(StrEnum):
     STOP = "stop"
     DRAIN = "drain"
     UNDRAIN = "undrain"
+    RECORD = "record"  # note that the server runs a version: whoever pushed it could not
     WAIT = "wait"  # ask again after `delay` seconds
     NONE = "none"
 
@@ -36,7 +37,7 @@ class Action(StrEnum):
 class Desired:
     """What the store wants of a server. `version` 0: nothing was pushed yet; `applied`: the newest version that it ever
     accepted (0: none); `run`: id of Deployment or Tunnel -> whether it shall run (no entry: its startup decides);
-    `drained`: it shall take no new sessions."""
+    `drained`: it shall take no new sessions; `unrecorded`: it runs one of our versions that is not noted as applied."""
 
     version: int = 0
     digest: str = ""
@@ -44,6 +45,7 @@ class Desired:
     applied: int = 0
     run: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     drained: bool = False
+    unrecorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`version` goes with PUSH, `targets` with START and STOP, `delay` with WAIT. `reason` is one sentence; `state` is
-    how the server is to be shown from now on."""
+    """`version` goes with PUSH and RECORD, `targets` with START and STOP, `delay` with WAIT. `reason` is one sentence;
+    `state` is how the server is to be shown from now on."""
 
     action: Action
     reason: str
@@ -93,6 +95,9 @@ def decide(desired: Desired, observed: Report | Unreachable, *, retry_in: float 
         reason = f"The server speaks protocol {observed.protocol}, this manager {PROTOCOL}: upgrade the older one."
         return Decision(Action.NONE, reason, ServerState.REJECTED)
     verdict = _about_version(desired, observed)
+    if desired.unrecorded:
+        reason = f"The server runs version {observed.version}; that is noted now."
+        return replace(verdict, action=Action.RECORD, version=observed.version, reason=reason)
     if verdict.action is Action.PUSH and desired.push is PushState.UNREACHABLE and retry_in > 0:
         return Decision(Action.WAIT, "The last push got no answer.", ServerState.PENDING, delay=retry_in)
     if verdict.action is not Action.NONE:

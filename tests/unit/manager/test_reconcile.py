@@ -161,6 +161,14 @@ def test_one_release_of_skew(protocol: int, action: Action) -> None:
         assert decision.reason == words
 
 
+@pytest.mark.parametrize(("seen", "state"), [(3, ServerState.RUNNING), (2, ServerState.PENDING)])
+def test_what_the_server_runs_is_noted_before_anything_else(seen: int, state: ServerState) -> None:
+    """Whoever pushed it could not do so: it died, or the answer got lost."""
+    decision = decide(replace(DESIRED, unrecorded=True, push=PushState.UNREACHABLE), report(seen), retry_in=7.0)
+    reason = f"The server runs version {seen}; that is noted now."
+    assert decision == Decision(Action.RECORD, reason, state, version=seen)
+
+
 def test_a_version_comes_before_a_drain() -> None:
     assert decide(replace(DESIRED, drained=True), report(2)).action is Action.PUSH
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -94,19 +94,28 @@ class Versions:
         at: datetime,
         reason: str = "",
         problems: Sequence[Problem] = (),
-    ) -> None:
-        """What became of a push."""
+    ) -> bool:
+        """What became of a push, and whether that is news. What a server accepted once stays applied, whatever managers
+        that are late or cut off say; a refusal after that leaves its reason."""
         values = {
             "push": push.value,
             "pushed_at": at,
             "reason": reason[:REASON_LENGTH],
             "problems": [{"loc": problem.loc, "msg": problem.msg} for problem in problems] or None,
         }
-        statement = update(schema.version).where(versions.server == server, versions.version == number)
-        async with self._database.writing() as connection:
-            done = await connection.execute(statement.values(values))
-        if done.rowcount != 1:
+        if await self._update(server, number, values, versions.push != PushState.APPLIED.value):
+            return True
+        if await self.find(server, number) is None:
             raise _not_found(server, number)
+        if push is PushState.REJECTED:
+            del values["push"]
+            await self._update(server, number, values)
+        return False
+
+    async def _update(self, server: str, number: int, values: dict[str, Any], *also: ColumnElement[bool]) -> bool:
+        statement = update(schema.version).where(versions.server == server, versions.version == number, *also)
+        async with self._database.writing() as connection:
+            return (await connection.execute(statement.values(values))).rowcount == 1
 
     async def _one(self, query: Select[Any]) -> Row[Any] | None:
         async with self._database.reading() as connection:
