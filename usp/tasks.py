@@ -7,6 +7,7 @@ bug that it is. `run` starts the event loop of every process of the suite.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
@@ -18,11 +19,18 @@ from usp.log import get_logger
 log = get_logger(__name__)
 T = TypeVar("T")
 
+YOUNG: Final = 10_000
+"""Objects that may come into being before Python looks for garbage among them (its default, 700, is less than a login
+makes). What is there before the loop starts, modules and classes, is never looked through again."""
+
 _running: Final[set[asyncio.Task[Any]]] = set()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` on a new event loop: uvloop, or stock asyncio where USP_LOOP=asyncio asks for it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG)
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     if os.environ.get("USP_LOOP") == "asyncio":
         factory = asyncio.new_event_loop

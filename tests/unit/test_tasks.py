@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 import uvloop
@@ -64,11 +66,29 @@ async def test_a_member_may_cancel_the_set_it_belongs_to() -> None:
     assert await group.wait(timeout=1)
 
 
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """The garbage collector as it was."""
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
 @pytest.mark.parametrize("name", ["", "asyncio"])
-def test_run_picks_the_loop(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_run_picks_the_loop(monkeypatch: pytest.MonkeyPatch, collector: None, name: str) -> None:
     monkeypatch.setitem(os.environ, "USP_LOOP", name)
 
     async def which() -> bool:
         return isinstance(asyncio.get_running_loop(), uvloop.Loop)
 
     assert tasks.run(which()) is (name != "asyncio")
+
+
+def test_what_is_there_before_the_loop_is_never_looked_through(collector: None) -> None:
+    async def frozen() -> int:
+        return gc.get_freeze_count()
+
+    assert tasks.run(frozen()) > 10_000
+    assert gc.isenabled()
+    assert gc.get_threshold()[0] == tasks.YOUNG

@@ -1,20 +1,40 @@
 """What asyncssh does at every login for nothing, left out.
 
-It makes the text of its debug messages, and of one for every packet, before it asks whether anybody wants them; and it
-looks every character of user names and passwords up in Unicode tables, where ASCII has nothing to prepare.
+* It numbers connections in an attribute of their class. Python then forgets, at each connection, whatever it had cached
+  about the attributes and methods of all connections: this alone is a tenth of a login.
+* It makes the text of its debug messages, and of one for every packet, before it asks whether anybody wants them.
+* It looks every character of user names and passwords up in Unicode tables, where ASCII has nothing to prepare.
+* It asks of every packet's result, which mostly is `None` or `True`, whether it is awaitable: for those that is slow.
+* It makes a task of handlers that never wait (`AT_ONCE`): a turn of the event loop each, and a write of its own for
+  what they send.
+* It parses the target's host key, where the pinned one has been parsed already, and makes the list of host key
+  algorithms anew for each connection.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import itertools
+from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncssh import auth as _auth
 from asyncssh import connection as _connection
+from asyncssh.constants import MSG_KEXINIT, MSG_USERAUTH_REQUEST
 from asyncssh.logging import SSHLogger
+from asyncssh.packet import SSHPacket
+from asyncssh.public_key import SSHKey
 from asyncssh.saslprep import saslprep as _saslprep
 
 PACKETS: Final = 3
 """asyncssh's own debug level from which it tells of packets."""
+
+AT_ONCE: Final = frozenset({MSG_KEXINIT, MSG_USERAUTH_REQUEST})
+"""Messages whose handlers are coroutines that, here, run through without waiting for anything."""
+
+_numbers: Final = itertools.count()
+_select_host_key_algs: Final = _connection._select_host_key_algs
 
 if TYPE_CHECKING:
     _Base = _connection.SSHConnection
@@ -26,8 +46,12 @@ class LeanLogger(SSHLogger):
     """It asks first. Its children are of its kind."""
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
-        if self.isEnabledFor(level):
+        if self._logger.isEnabledFor(level):
             super().log(level, msg, *args, **kwargs)
+
+    def debug2(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        if self._debug_level >= 2:
+            super().debug2(msg, *args, **kwargs)
 
 
 class Lean(_Base):
@@ -37,9 +61,59 @@ class Lean(_Base):
         super().__init__(*args, **kwargs)
         self._logger = LeanLogger(self._logger._logger, context=self._logger._context)
 
+    @staticmethod
+    def _get_next_conn() -> int:
+        return next(_numbers)
+
     def _log_packet(self, *args: Any) -> None:
         if SSHLogger._debug_level >= PACKETS:
             super()._log_packet(*args)
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
+        result = super().process_packet(pkttype, pktid, packet)
+        if pkttype in AT_ONCE and inspect.iscoroutine(result):
+            return run_through(result)
+        return result
+
+    def _validate_host_key(self, host: str, addr: str, port: int, key_data: bytes) -> SSHKey:
+        for key in self._trusted_host_keys or ():
+            if key.public_data == key_data and key not in self._revoked_host_keys:
+                return key
+        return super()._validate_host_key(host, addr, port, key_data)
+
+
+def run_through(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run it here and now: True. If it waits for something after all: what is left of it, to be awaited."""
+    try:
+        waited = coroutine.send(None)
+    except StopIteration:
+        return True
+    return _rest(coroutine, waited)
+
+
+async def _rest(coroutine: Coroutine[Any, Any, Any], waited: Any) -> None:
+    await _Begun(coroutine, waited)
+
+
+class _Begun:
+    """A coroutine that has been started, and waits for something."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waited: Any) -> None:
+        self._coroutine = coroutine
+        self._waited = waited
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        while True:
+            try:
+                result = yield self._waited
+            except BaseException as exc:
+                step = functools.partial(self._coroutine.throw, exc)
+            else:
+                step = functools.partial(self._coroutine.send, result)
+            try:
+                self._waited = step()
+            except StopIteration:
+                return
 
 
 def saslprep(text: str) -> str:
@@ -47,11 +121,38 @@ def saslprep(text: str) -> str:
     return text if text.isascii() and text.isprintable() else _saslprep(text)
 
 
+class _Inspect:
+    """The module `inspect`, with a quick answer about what handlers and callbacks mostly return."""
+
+    @staticmethod
+    def isawaitable(found: Any) -> bool:
+        return found is not None and found is not True and found is not False and inspect.isawaitable(found)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(inspect, name)
+
+
+@functools.lru_cache(maxsize=256)
+def _selected(*which: Any) -> list[bytes]:
+    return list(_select_host_key_algs(*which))
+
+
+def select_host_key_algs(*which: Any) -> Any:
+    """The same for the same options. An empty list means another thing than an empty tuple, and is left alone."""
+    if [] in which:
+        return _select_host_key_algs(*which)
+    return _selected(*(tuple(names) if isinstance(names, list) else names for names in which))
+
+
 def _install() -> None:
     """In the modules that use it: there is no other way in."""
     for module in (_auth, _connection):
         if getattr(module, "saslprep", None) is _saslprep:
             module.saslprep = saslprep  # type: ignore[attr-defined]
+    names = vars(_connection)
+    if names.get("inspect") is inspect:
+        names["inspect"] = _Inspect()
+    names["_select_host_key_algs"] = select_host_key_algs
 
 
 _install()

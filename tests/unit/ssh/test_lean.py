@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
+import re
 
 import asyncssh
 import pytest
 from asyncssh import auth, connection, packet
+from asyncssh.constants import MSG_KEXINIT, MSG_USERAUTH_REQUEST
 from asyncssh.logging import SSHLogger
 from asyncssh.saslprep import SASLPrepError
 from asyncssh.saslprep import saslprep as original
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usp.ssh import keys
 from usp.ssh.connect import ClientConnection, ServerConnection
-from usp.ssh.lean import LeanLogger, saslprep
+from usp.ssh.lean import AT_ONCE, Lean, LeanLogger, run_through, saslprep, select_host_key_algs
 
 
 def prepared(by: object, text: str) -> str | None:
@@ -63,3 +68,138 @@ def test_the_internals_that_it_stands_on() -> None:
     logger = SSHLogger(logging.getLogger("asyncssh"), context="conn=1")
     assert (logger._logger.name, logger._context) == ("asyncssh", "conn=1")
     assert callable(asyncssh.SSHServerConnection.reload_config)
+
+
+# --- connections leave their classes alone ---
+
+
+def test_a_connection_is_numbered_without_a_change_of_its_class() -> None:
+    before = connection.SSHConnection.next_conn
+    assert ServerConnection._get_next_conn() + 1 == ClientConnection._get_next_conn()
+    assert connection.SSHConnection.next_conn == before
+    assert "self._get_next_conn()" in inspect.getsource(connection.SSHConnection.__init__)
+
+
+# --- handlers that run through ---
+
+
+async def test_a_coroutine_that_never_waits_has_run() -> None:
+    done = []
+
+    async def handler() -> None:
+        done.append(await other())
+
+    async def other() -> str:
+        return "done"
+
+    assert run_through(handler()) is True
+    assert done == ["done"]
+
+
+async def test_one_that_waits_goes_on_as_a_task() -> None:
+    gates = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    seen: list[object] = []
+
+    async def handler() -> None:
+        seen.append(await gates[0])
+        try:
+            await gates[1]
+        except LookupError as exc:
+            seen.append(exc)
+            raise
+
+    task = asyncio.ensure_future(run_through(handler()))
+    await asyncio.sleep(0)
+    assert seen == []
+    gates[0].set_result("first")
+    await asyncio.sleep(0.01)
+    gates[1].set_exception(failure := LookupError("second"))
+    with pytest.raises(LookupError):
+        await task
+    assert seen == ["first", failure]
+
+
+async def test_one_that_waits_can_be_cancelled() -> None:
+    async def handler() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    seen: list[str] = []
+    task = asyncio.ensure_future(run_through(handler()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert seen == ["cancelled"]
+
+
+async def test_what_it_raises_is_raised() -> None:
+    async def handler() -> None:
+        raise asyncssh.ProtocolError("no")
+
+    with pytest.raises(asyncssh.ProtocolError):
+        run_through(handler())
+
+
+def test_what_runs_at_once_are_coroutines_that_are_awaited_before_the_next_packet() -> None:
+    assert frozenset({MSG_KEXINIT, MSG_USERAUTH_REQUEST}) == AT_ONCE
+    assert inspect.iscoroutinefunction(connection.SSHConnection._process_kexinit)
+    assert inspect.iscoroutinefunction(connection.SSHConnection._finish_userauth)
+    receiving = inspect.getsource(connection.SSHConnection._recv_packet)
+    assert "result = handler.process_packet(pkttype, seq, packet)" in receiving
+    assert "if inspect.isawaitable(result):" in receiving
+
+
+# --- what is asked and made once ---
+
+
+def test_what_is_awaitable() -> None:
+    async def coroutine() -> None: ...
+
+    found = coroutine()
+    module = vars(connection)["inspect"]
+    asked = module.isawaitable
+    assert [asked(each) for each in (None, True, False, 0, "", found)] == [False] * 5 + [True]
+    found.close()
+    assert module.getsource is inspect.getsource, "all else is the module's own"
+    assert set(re.findall(r"\binspect\.(\w+)", inspect.getsource(connection))) == {"isawaitable"}
+
+
+def test_host_key_algorithms_are_the_same_for_the_same_options() -> None:
+    one = select_host_key_algs(["ssh-ed25519"], (), [b"ssh-rsa"])
+    assert one == [b"ssh-ed25519"]
+    assert select_host_key_algs(["ssh-ed25519"], (), [b"ssh-rsa"]) is one
+    assert select_host_key_algs((), (), [b"ssh-rsa"]) == [b"ssh-rsa"]
+    with pytest.raises(ValueError, match="No host key"):
+        select_host_key_algs([], (), [b"ssh-rsa"])
+    assert connection._select_host_key_algs is select_host_key_algs
+
+
+def judged(trusted: set[asyncssh.SSHKey], revoked: set[asyncssh.SSHKey], data: bytes) -> object:
+    """By ours, which falls back to asyncssh's."""
+
+    class Ours(Lean, connection.SSHConnection):
+        _owner = asyncssh.SSHClient()
+
+        def __init__(self) -> None:
+            self._trusted_host_keys = trusted
+            self._revoked_host_keys = revoked
+
+    return Ours()._validate_host_key("host", "192.0.2.1", 22, data)
+
+
+def test_a_host_key_is_trusted_as_before() -> None:
+    pinned, other = (keys.parse_public(keys.generate()[1]) for _ in range(2))
+    assert judged({other, pinned}, set(), pinned.public_data) is pinned
+    for trusted, revoked, data, why in (
+        ({other}, set(), pinned.public_data, "not trusted"),
+        ({pinned}, {pinned}, pinned.public_data, "revoked"),
+        (set(), set(), pinned.public_data, "not trusted"),
+        ({pinned}, set(), pinned.public_data + b"x", "decode"),
+        ({pinned}, set(), b"", "decode"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            judged(trusted, revoked, data)
