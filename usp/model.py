@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAn
 
 from usp.addresses import bind_address, canonical_cidr
 from usp.algorithms import Algorithms
+from usp.combinations import RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
 from usp.errors import Problem
 from usp.secret import Secret
 
@@ -49,7 +50,6 @@ HOST_PATTERN: Final = (
     r"|^[0-9a-fA-F]*:[0-9a-fA-F:.]{1,44}$"
 )
 BANNER_PATTERN: Final = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
-ALGORITHM_PATTERN: Final = r"^[a-zA-Z0-9@.-]{1,64}$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Username = Annotated[str, Field(pattern=USERNAME_PATTERN)]
@@ -59,7 +59,6 @@ BindAddress = Annotated[str, AfterValidator(bind_address)]
 Cidr = Annotated[str, Field(max_length=64), AfterValidator(canonical_cidr)]
 Banner = Annotated[str, Field(max_length=4096, pattern=BANNER_PATTERN)]
 Pem = Annotated[str, Field(min_length=1, max_length=65536)]
-AlgorithmName = Annotated[str, Field(pattern=ALGORITHM_PATTERN)]
 
 
 class Item(Model):
@@ -166,46 +165,6 @@ class Account(Item):
     target_username: Username | None = Field(
         default=None, description="The user at the target; else the Rule's, or with passthrough the partner's own"
     )
-
-
-class InboundMethod(StrEnum):
-    """What a partner must show."""
-
-    PASSWORD = "password"  # noqa: S105  (a method's name)
-    PUBLIC_KEY = "public_key"
-    PASSWORD_OR_PUBLIC_KEY = "password_or_public_key"  # noqa: S105
-    PASSWORD_AND_PUBLIC_KEY = "password_and_public_key"  # noqa: S105
-
-
-class InboundSource(StrEnum):
-    """Who checks what a partner shows."""
-
-    NONE = "none"
-    ACCOUNT_REPOSITORY = "account_repository"
-    LDAP = "ldap"
-
-
-class OutboundCredentials(StrEnum):
-    """What is shown to the target: what the partner showed, or the Rule's own."""
-
-    PASSTHROUGH = "passthrough"
-    DEDICATED = "dedicated"
-
-
-RULE_COMBINATIONS: Final[frozenset[tuple[InboundMethod, InboundSource, OutboundCredentials]]] = frozenset(
-    {
-        (InboundMethod.PASSWORD, InboundSource.NONE, OutboundCredentials.PASSTHROUGH),
-        (InboundMethod.PASSWORD, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.PASSTHROUGH),
-        (InboundMethod.PASSWORD, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED),
-        (InboundMethod.PASSWORD, InboundSource.LDAP, OutboundCredentials.PASSTHROUGH),
-        (InboundMethod.PASSWORD, InboundSource.LDAP, OutboundCredentials.DEDICATED),
-        (InboundMethod.PASSWORD_AND_PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED),
-        (InboundMethod.PASSWORD_AND_PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.PASSTHROUGH),
-        (InboundMethod.PASSWORD_OR_PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED),
-        (InboundMethod.PUBLIC_KEY, InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED),
-    }
-)
-"""The nine combinations that are valid for SFTP; everything else is refused when saved."""
 
 
 class Rule(Item):

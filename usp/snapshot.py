@@ -13,24 +13,8 @@ from typing import Final
 from pydantic import Field
 
 from usp.algorithms import Algorithms
-from usp.model import (
-    Address,
-    Banner,
-    BindAddress,
-    Cidr,
-    FilterAction,
-    Host,
-    InboundMethod,
-    InboundSource,
-    ListenerType,
-    Model,
-    Name,
-    OutboundCredentials,
-    Port,
-    ProxyProtocol,
-    Startup,
-    Username,
-)
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
+from usp.model import (Address, Banner, BindAddress, Cidr, FilterAction, Host, ListenerType, Model, Name, Port, ProxyProtocol, Startup, Username,)
 from usp.secret import REVEAL, Secret
 
 PROTOCOL: Final = 2

@@ -11,13 +11,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from usp.errors import Problem
-from usp.model import ALGORITHM_PATTERN, BANNER_PATTERN, HOST_PATTERN, NAME_PATTERN, USERNAME_PATTERN
+from usp.model import BANNER_PATTERN, HOST_PATTERN, NAME_PATTERN, USERNAME_PATTERN
 
 PATTERNS: Final[Mapping[str, str]] = {
     NAME_PATTERN: "must be 1 to 255 letters, digits, '-' or '_'",
     HOST_PATTERN: "must be a host name or an IP address",
     BANNER_PATTERN: "must be text, tabs and line ends; other control characters could steer a terminal",
-    ALGORITHM_PATTERN: "must be the name of an SSH algorithm",
     USERNAME_PATTERN: "must be 1 to 255 letters, digits, '.', '@', '-' or '_'",
 }
 

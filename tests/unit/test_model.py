@@ -8,22 +8,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from usp.combinations import RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
 from usp.model import (
     KINDS,
-    RULE_COMBINATIONS,
     Address,
     BindAddress,
     Deployment,
     Host,
-    InboundMethod,
     InboundNode,
-    InboundSource,
     IpFilter,
     Item,
     Listener,
     ListenerType,
     Model,
-    OutboundCredentials,
     OutboundNode,
     Port,
     ProxyProtocol,

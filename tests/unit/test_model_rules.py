@@ -17,7 +17,8 @@ from usp.errors import Problem, UspError
 from usp.manager import keys
 from usp.manager.catalog import Catalog, Create, Delete, Update, apply
 from usp.manager.kinds import targets
-from usp.model import KINDS, RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials, RULE_COMBINATIONS
+from usp.model import KINDS
 from usp.ssh.keys import generate
 
 CATALOG: Final = sample()

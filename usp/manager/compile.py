@@ -16,29 +16,8 @@ from usp.argon2id import is_password_hash
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog
 from usp.manager.kinds import item_of
-from usp.model import (
-    RULE_COMBINATIONS,
-    Account,
-    AccountRepository,
-    Deployment,
-    InboundMethod,
-    InboundNode,
-    InboundSource,
-    IpFilter,
-    Item,
-    Listener,
-    ListenerType,
-    OutboundCredentials,
-    OutboundNode,
-    PrivateKey,
-    ProxyClient,
-    ProxyServer,
-    PublicKey,
-    Record,
-    Route,
-    Rule,
-    Tunnel,
-)
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials, RULE_COMBINATIONS
+from usp.model import (Account, AccountRepository, Deployment, InboundNode, IpFilter, Item, Listener, ListenerType, OutboundNode, PrivateKey, ProxyClient, ProxyServer, PublicKey, Record, Route, Rule, Tunnel,)
 from usp.snapshot import (
     AccountSpec,
     ClientSpec,

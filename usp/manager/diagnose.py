@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from usp import ipfilter
+from usp.combinations import OutboundCredentials
 from usp.diagnosis import Diagnosis, Hop, HopName, KeyScan, Login, Probe
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog
@@ -19,17 +20,7 @@ from usp.manager.kinds import item_of
 from usp.manager.store import Store
 from usp.manager.store.rows import Role
 from usp.manager.users import Actor
-from usp.model import (
-    IpFilter,
-    OutboundCredentials,
-    OutboundNode,
-    PrivateKey,
-    ProxyClient,
-    ProxyServer,
-    Record,
-    Rule,
-    Tunnel,
-)
+from usp.model import IpFilter, OutboundNode, PrivateKey, ProxyClient, ProxyServer, Record, Rule, Tunnel
 from usp.snapshot import PathSpec
 
 Note = Callable[..., Awaitable[None]]

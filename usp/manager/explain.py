@@ -18,26 +18,8 @@ from usp import ipfilter
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog
 from usp.manager.kinds import item_of
-from usp.model import (
-    Account,
-    Deployment,
-    FilterAction,
-    InboundMethod,
-    InboundNode,
-    InboundSource,
-    IpFilter,
-    Item,
-    Listener,
-    ListenerType,
-    Model,
-    OutboundCredentials,
-    OutboundNode,
-    ProxyServer,
-    PublicKey,
-    Record,
-    Route,
-    Rule,
-)
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
+from usp.model import (Account, Deployment, FilterAction, InboundNode, IpFilter, Item, Listener, ListenerType, Model, OutboundNode, ProxyServer, PublicKey, Record, Route, Rule,)
 from usp.snapshot import FilterSpec
 from usp.status import Intake, LinkState, ListenerState, Report
 

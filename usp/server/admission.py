@@ -12,8 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final, Protocol
 
+from usp.combinations import OutboundCredentials
 from usp.errors import UspError
-from usp.model import OutboundCredentials
 from usp.passwords import Passwords
 from usp.secret import Secret
 from usp.server.accounts import Account

@@ -17,7 +17,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from usp.model import InboundMethod, InboundSource, OutboundCredentials
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.snapshot import RuleSpec
 
 MAX_FAILURES: Final = 6

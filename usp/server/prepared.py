@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 import asyncssh
 from pydantic import ValidationError
 
+from usp.combinations import RULE_COMBINATIONS, InboundSource, OutboundCredentials
 from usp.errors import Problem, UspError
-from usp.model import RULE_COMBINATIONS, InboundSource, ListenerType, OutboundCredentials
+from usp.model import ListenerType
 from usp.server.accounts import Account, Accounts
 from usp.server.outbound import Target
 from usp.settings import ServerSettings

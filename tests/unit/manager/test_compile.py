@@ -11,7 +11,8 @@ from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog, Create
 from usp.manager.compile import AVAILABLE, Abilities
 from usp.manager.compile import compile as compiled
-from usp.model import RULE_COMBINATIONS, FilterAction, InboundSource, ListenerType, Startup
+from usp.combinations import InboundSource, RULE_COMBINATIONS
+from usp.model import FilterAction, ListenerType, Startup
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,

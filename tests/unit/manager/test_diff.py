@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.unit.server.support import RULE, TARGET, direct, listener, node, tunnel
 from usp.manager.diff import EMPTY, Change, Difference, FieldChange, differences, effects
-from usp.model import Address, InboundMethod, Model, Startup
+from usp.combinations import InboundMethod
+from usp.model import Address, Model, Startup
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,

@@ -13,7 +13,8 @@ import asyncssh
 from argon2 import PasswordHasher
 from asyncssh.stream import SSHServerStreamSession
 
-from usp.model import FilterAction, InboundMethod, InboundSource, ListenerType, OutboundCredentials
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
+from usp.model import FilterAction, ListenerType
 from usp.passwords import REMEMBERED_SECONDS, Passwords
 from usp.secret import Secret
 from usp.server.messages import Partner

@@ -9,8 +9,9 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.limits import Limits
-from usp.model import FilterAction, InboundMethod, InboundSource, ListenerType, OutboundCredentials, Startup
+from usp.model import FilterAction, ListenerType, Startup
 from usp.secret import Secret
 from usp.server.supervisor import Supervisor
 from usp.settings import ServerLimits, ServerSettings, ServerTls, ServerWeb

@@ -24,7 +24,7 @@ from tests.unit.server.gateway import (
     serving,
 )
 from tests.unit.server.gateway import rule as make_rule
-from usp.model import InboundMethod, InboundSource, OutboundCredentials
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
 from usp.server.messages import MayTry, Result, Tried, Verdict
 from usp.server.session import AWAY

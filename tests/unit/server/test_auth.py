@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from usp.model import RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
+from usp.combinations import RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
 from usp.server.auth import MAX_FAILURES, Judge, Login, Method
 from usp.snapshot import RuleSpec
 

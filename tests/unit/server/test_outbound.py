@@ -27,7 +27,8 @@ from tests.unit.server.gateway import (
     snapshot,
 )
 from usp.errors import UspError
-from usp.model import Address, InboundMethod, InboundSource, OutboundCredentials
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
+from usp.model import Address
 from usp.secret import Secret
 from usp.server import outbound
 from usp.server.targets import Place

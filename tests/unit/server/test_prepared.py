@@ -18,7 +18,7 @@ from tests.unit.server.gateway import (
     settings,
     snapshot,
 )
-from usp.model import InboundMethod, InboundSource, OutboundCredentials
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
 from usp.server.accounts import Account
 from usp.server.prepared import link_timing, partner_timing, prepare
