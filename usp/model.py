@@ -219,14 +219,25 @@ class InboundNode(Item):
     algorithms: Algorithms = Algorithms()
 
 
+Weight = Annotated[int, Field(ge=0, le=1000, description="Its share of the logins; 0: when no other address is up")]
+
+
 class Address(Model):
-    """Where something listens."""
+    """Where something listens, and which share of the logins it gets where they are shared out by weight."""
 
     host: Host
     port: Port = 22
+    weight: Weight = 1
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Distribution(StrEnum):
+    """Which address of a target a login goes to."""
+
+    ORDERED = "ordered"
+    WEIGHTED = "weighted"
 
 
 class OutboundNode(Item):
@@ -244,17 +255,30 @@ class OutboundNode(Item):
     alternates: tuple[Address, ...] = Field(
         default=(),
         max_length=8,
-        description="More addresses of the same target, with the same keys: tried in order when those before are down",
+        description="More addresses of the same target, with the same keys: dialled when another one is down",
     )
+    distribution: Distribution = Field(
+        default=Distribution.ORDERED,
+        description="ordered: the first address that is up; weighted: each login draws one by weight",
+    )
+    weight: Weight = 1
     connection_reuse: bool = Field(default=False, description="With dedicated credentials, sessions share connections")
     sessions_per_connection: int = Field(default=8, ge=2, le=100, description="How many share one: below MaxSessions")
 
     def problems(self) -> Iterator[Problem]:
+        weighted = self.distribution is Distribution.WEIGHTED
+        weights: list[tuple[tuple[str | int, ...], int]] = [(("weight",), self.weight)]
         seen = {(self.host, self.port)}
         for number, each in enumerate(self.alternates):
             if (each.host, each.port) in seen:
                 yield Problem(("alternates", number), "is there already")
             seen.add((each.host, each.port))
+            weights.append((("alternates", number, "weight"), each.weight))
+        if weighted and not any(weight for _, weight in weights):
+            yield Problem(("weight",), "one address at least must have a weight above 0")
+        for loc, weight in weights:
+            if weight != 1 and not weighted:
+                yield Problem(loc, "goes with distribution 'weighted' only")
         if self.sessions_per_connection != 8 and not self.connection_reuse:  # the default is no wish
             yield Problem(("sessions_per_connection",), "goes with connection_reuse only")
 

@@ -14,7 +14,23 @@ from pydantic import Field
 
 from usp.algorithms import Algorithms
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
-from usp.model import (Address, Banner, BindAddress, Cidr, FilterAction, Host, ListenerType, Model, Name, Port, ProxyProtocol, Startup, Username,)
+from usp.model import (
+    Address,
+    Banner,
+    BindAddress,
+    Cidr,
+    Distribution,
+    FilterAction,
+    Host,
+    ListenerType,
+    Model,
+    Name,
+    Port,
+    ProxyProtocol,
+    Startup,
+    Username,
+    Weight,
+)
 from usp.secret import REVEAL, Secret
 
 PROTOCOL: Final = 2
@@ -89,13 +105,15 @@ class TargetSpec(Model):
     host_keys: tuple[str, ...] = Field(min_length=1)
     algorithms: Algorithms = Algorithms()
     alternates: tuple[Address, ...] = ()
+    distribution: Distribution = Distribution.ORDERED
+    weight: Weight = 1
     connection_reuse: bool = False
     sessions_per_connection: int = 8
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All of them, in the order in which they are tried."""
-        return (Address(host=self.host, port=self.port), *self.alternates)
+        """All of them, in their order."""
+        return (Address(host=self.host, port=self.port, weight=self.weight), *self.alternates)
 
 
 class PathSpec(Model):

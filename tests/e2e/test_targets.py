@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import asyncssh
 import pytest
 
 from tests.e2e.suite import Suite, alive, running, wait_until
@@ -72,15 +76,62 @@ def banner(port: int) -> bytes:
         return sock.recv(100)
 
 
+def configure(suite: Suite, **changes: Any) -> None:
+    """The demo's Outbound Node, with these fields, pushed."""
+    node = suite.api("GET", "/items/outbound-nodes/target")
+    fields = {name: node[name] for name in ("name", "host", "port", "host_keys")}
+    suite.api("PUT", "/items/outbound-nodes/target", {**fields, **changes})
+    suite.api("POST", "/servers/usp-server-1/push?wait=10")
+
+
+def served(suite: Suite, logins: int) -> Counter[str]:
+    """How many of so many logins each address of the target served."""
+    partner = suite.ready["partner"]
+
+    async def log_in(turn: asyncio.Semaphore) -> None:
+        async with (
+            turn,
+            asyncssh.connect(
+                partner["host"], partner["port"], username=partner["username"], password=partner["password"],
+                known_hosts=partner["known_hosts"], config=None, client_keys=None,
+            ) as connection,
+            connection.start_sftp_client() as sftp,
+        ):  # fmt: skip
+            await sftp.realpath(".")
+
+    async def all_of_them() -> None:
+        turn = asyncio.Semaphore(5)
+        await asyncio.gather(*(log_in(turn) for _ in range(logins)))
+
+    before = len(suite.audit("login"))
+    asyncio.run(all_of_them())
+    wait_until(lambda: len(suite.audit("login")) == before + logins, 5, "all logins are audited")
+    return Counter(fact["address"] for fact in suite.audit("login")[before:])
+
+
+def test_logins_are_shared_out_by_weight(direct_suite: Suite, tmp_path: Path) -> None:
+    suite, other = direct_suite, PORT_BASE + 90
+    first, second = f"127.0.0.1:{suite.ready['target']['port']}", f"127.0.0.1:{other}"
+    sshd = Sshd(suite)
+    with sshd.copy(tmp_path / "other.log", other) as popen:
+        alternate = {"host": "127.0.0.1", "port": other}
+        configure(suite, alternates=[alternate], distribution="weighted", weight=3)
+        found = served(suite, 100)
+        assert found.keys() == {first, second}
+        assert 5 <= found[second] <= 50, "25 are expected; by chance alone, it is beyond that once in 100,000 runs"
+        assert (tmp_path / "other.log").read_text().count("Accepted ") == found[second], "the target says the same"
+        configure(suite, alternates=[alternate], distribution="weighted", weight=0)
+        assert served(suite, 20) == {second: 20}, "weight 0 waits"
+        popen.kill()
+        popen.wait()
+        assert served(suite, 10) == {first: 10}, "until all others are down"
+
+
 def test_the_alternate_takes_over(direct_suite: Suite, tmp_path: Path) -> None:
     suite, other = direct_suite, PORT_BASE + 90
     sshd = Sshd(suite)
     with sshd.copy(tmp_path / "other.log", other):
-        node = suite.api("GET", "/items/outbound-nodes/target")
-        fields = {name: node[name] for name in ("name", "host", "port", "host_keys")}
-        fields["alternates"] = [{"host": "127.0.0.1", "port": other}]
-        suite.api("PUT", "/items/outbound-nodes/target", fields)
-        suite.api("POST", "/servers/usp-server-1/push?wait=10")
+        configure(suite, alternates=[{"host": "127.0.0.1", "port": other}])
         assert suite.sftp("pwd\n").returncode == 0
         first = suite.audit("login")[-1]["address"]
         sshd.kill()

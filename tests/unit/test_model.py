@@ -14,6 +14,7 @@ from usp.model import (
     Address,
     BindAddress,
     Deployment,
+    Distribution,
     Host,
     InboundNode,
     IpFilter,
@@ -239,6 +240,17 @@ def test_an_address_of_a_target_is_given_once() -> None:
     node = OutboundNode.model_validate({"name": "n", "host": "a", "host_keys": ("k",), "alternates": twice})
     assert [problem.loc for problem in node.problems()] == [("alternates", 0), ("alternates", 2)]
     assert [str(Address(host=host)) for host in ("a", "::1")] == ["a:22", "[::1]:22"]
+
+
+def test_weights_go_with_a_distribution_by_weight() -> None:
+    def wrong(**fields: object) -> list[tuple[object, ...]]:
+        given = {"name": "n", "host": "a", "host_keys": ("k",), **fields}
+        return [problem.loc for problem in OutboundNode.model_validate(given).problems()]
+
+    one, none = {"host": "b", "weight": 1}, {"host": "c", "weight": 0}
+    assert wrong(weight=7, alternates=(one, none)) == [("weight",), ("alternates", 1, "weight")]
+    assert wrong(distribution=Distribution.WEIGHTED, weight=0, alternates=(none,)) == [("weight",)]
+    assert wrong(distribution=Distribution.WEIGHTED, weight=0, alternates=(one, none)) == []
 
 
 def test_only_a_banner_of_ours_can_be_withheld() -> None:

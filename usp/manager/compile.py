@@ -13,11 +13,29 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from usp.argon2id import is_password_hash
+from usp.combinations import RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog
 from usp.manager.kinds import item_of
-from usp.combinations import InboundMethod, InboundSource, OutboundCredentials, RULE_COMBINATIONS
-from usp.model import (Account, AccountRepository, Deployment, InboundNode, IpFilter, Item, Listener, ListenerType, OutboundNode, PrivateKey, ProxyClient, ProxyServer, PublicKey, Record, Route, Rule, Tunnel,)
+from usp.model import (
+    Account,
+    AccountRepository,
+    Deployment,
+    InboundNode,
+    IpFilter,
+    Item,
+    Listener,
+    ListenerType,
+    OutboundNode,
+    PrivateKey,
+    ProxyClient,
+    ProxyServer,
+    PublicKey,
+    Record,
+    Route,
+    Rule,
+    Tunnel,
+)
 from usp.snapshot import (
     AccountSpec,
     ClientSpec,
@@ -221,6 +239,8 @@ class _Compiler:
             host_keys=self._lines(self._some(holder, "host_keys", PublicKey, node.host_keys)),
             algorithms=node.algorithms,
             alternates=node.alternates,
+            distribution=node.distribution,
+            weight=node.weight,
             connection_reuse=node.connection_reuse,
             sessions_per_connection=node.sessions_per_connection,
         )

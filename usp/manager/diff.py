@@ -192,12 +192,16 @@ class _Parts:
     def _one(self, value: Any) -> Any:
         if type(value) in TITLES:
             return self._add(value)
-        return str(value) if isinstance(value, Address) else value
+        return _address(value) if isinstance(value, Address) else value
 
 
 def _identity(spec: Any) -> tuple[str, str]:
     """Its name and id. An Account has no id in a snapshot: its user name is its repository's only one."""
     return (spec.username, spec.username) if isinstance(spec, AccountSpec) else (spec.name, spec.id)
+
+
+def _address(value: Address) -> str:
+    return str(value) if value.weight == 1 else f"{value} (weight {value.weight})"
 
 
 def _lists(before: Iterable[Any], after: Iterable[Any]) -> str:

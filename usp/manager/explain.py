@@ -15,11 +15,28 @@ from typing import Final
 from pydantic import Field
 
 from usp import ipfilter
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog
 from usp.manager.kinds import item_of
-from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
-from usp.model import (Account, Deployment, FilterAction, InboundNode, IpFilter, Item, Listener, ListenerType, Model, OutboundNode, ProxyServer, PublicKey, Record, Route, Rule,)
+from usp.model import (
+    Account,
+    Deployment,
+    Distribution,
+    FilterAction,
+    InboundNode,
+    IpFilter,
+    Item,
+    Listener,
+    ListenerType,
+    Model,
+    OutboundNode,
+    ProxyServer,
+    PublicKey,
+    Record,
+    Route,
+    Rule,
+)
 from usp.snapshot import FilterSpec
 from usp.status import Intake, LinkState, ListenerState, Report
 
@@ -257,8 +274,7 @@ class _Way:
         usable = [f"{pin.facts.get('type', '')} {pin.facts.get('fingerprint', '')}" for pin in pins if pin.item.enabled]
         if not usable:
             raise self._refuse(StepName.TARGET, f"all {PublicKey.title}s of Outbound Node '{node.name}' are disabled")
-        also = "".join(f", else {each}" for each in node.alternates)
-        where = f"Outbound Node '{node.name}', {_host_port(node.host, node.port)}{also}"
+        where = f"Outbound Node '{node.name}', {_addresses(node)}"
         whom = f"{self._as_whom(rule, account)}{_sharing(node, rule)}"
         self._note(StepName.TARGET, f"{where}, {whom}; pinned: {', '.join(usable)}")
 
@@ -359,6 +375,14 @@ def _title(item: Item) -> str:
 
 def _at(listener: Listener) -> str:
     return _host_port(listener.address, listener.port)
+
+
+def _addresses(node: OutboundNode) -> str:
+    """In the order in which they are dialled, or with their shares."""
+    if node.distribution is Distribution.ORDERED:
+        return ", else ".join([_host_port(node.host, node.port), *map(str, node.alternates)])
+    shares = [(_host_port(node.host, node.port), node.weight), *((str(each), each.weight) for each in node.alternates)]
+    return ", ".join(f"{address} (weight {weight})" for address, weight in shares)
 
 
 def _host_port(host: str, port: int) -> str:

@@ -1,6 +1,6 @@
 """The target's leg: `reach`, directly or through a tunnel link (they differ by one argument), and its sftp channels.
 
-A target may have several addresses. They are tried in order within one time, until one of them has been shown
+A target may have several addresses. They are tried one after the other within one time, until one has been shown
 credentials: from then on its word counts, whatever it is. Host keys are pinned in the target's options, the same ones
 for all addresses, each credential is tried once (and after a key that was refused, none), and everything has an end in
 time. What goes wrong comes out as a UspError `target.*` or `tunnel.*`.
@@ -16,8 +16,7 @@ import asyncssh
 
 from usp.errors import UspError
 from usp.log import get_logger
-from usp.model import Address
-from usp.server.targets import DOWN, Place
+from usp.server.targets import DOWN, Place, places
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
 from usp.snapshot import TargetSpec
@@ -63,7 +62,7 @@ async def reach(
     lost: Lost,
     timeout: float,
     watch: Watch,
-) -> tuple[ClientConnection, Address]:
+) -> tuple[ClientConnection, Place]:
     """Logged in at one of the target's addresses, tried in `order`, within `timeout` seconds, and at which.
 
     `lost`: see `dial`.
@@ -74,7 +73,7 @@ async def reach(
         place = order[-left]
         client = _TargetClient(lost)
         try:
-            connection = await _dial(target, place.address, login, link, client, (end - loop.time()) / left)
+            connection = await _dial(target, place, login, link, client, (end - loop.time()) / left)
         except UspError as error:
             elsewhere = error.code in DOWN and not client.judges
             if elsewhere:
@@ -83,11 +82,11 @@ async def reach(
                 watch.answered(place)
             if not elsewhere or left == 1:
                 raise
-            names = {"target": target.spec.name, "address": str(place.address), "next": str(order[1 - left].address)}
+            names = {"target": target.spec.name, "address": str(place), "next": str(order[1 - left])}
             log.warn("target.next_address", exc_info=error, **names)
         else:
             watch.answered(place)
-            return connection, place.address
+            return connection, place
     raise AssertionError("a target has an address")
 
 
@@ -96,17 +95,17 @@ async def dial(target: Target, login: Login, link: Link | None, lost: Lost, time
 
     `lost` is called when the connection ends, also when it never came about.
     """
-    return await _dial(target, target.spec.addresses[0], login, link, _TargetClient(lost), timeout)
+    return await _dial(target, places(target.spec, None)[0], login, link, _TargetClient(lost), timeout)
 
 
 async def _dial(
-    target: Target, address: Address, login: Login, link: Link | None, client: _TargetClient, timeout: float
+    target: Target, place: Place, login: Login, link: Link | None, client: _TargetClient, timeout: float
 ) -> ClientConnection:
     try:
         async with asyncio.timeout(timeout):
             return await connect.dial(
-                address.host,
-                address.port,
+                place.host,
+                place.port,
                 target.options,
                 login,
                 connect_timeout=timeout,

@@ -79,7 +79,7 @@ class Lease:
 
     def entered(self, connection: _Connection, *, reused: bool) -> None:
         self._connections.append(connection)
-        self.address, self.reused = str(connection.place.address), reused
+        self.address, self.reused = str(connection.place), reused
 
     async def open_sftp(self, end: TargetEnd) -> None:
         """A channel with the `sftp` subsystem; its events go to `end`."""
@@ -182,7 +182,7 @@ class Pool:
         """Logged in. UspError target.* or tunnel.* when that fails."""
         lease = Lease(self, destination if destination.shared else None, lost)
         spec = destination.target.spec
-        order = self._watch.order([Place(address, destination.path) for address in spec.addresses])
+        order = self._watch.order(spec, destination.path)
         key = _key(destination) if destination.shared else None
         while (connection := self._with_room(key, order[0])) is not None:
             if await self._enter(connection, lease, reused=True):
@@ -281,13 +281,13 @@ class Pool:
         failure = UspError("internal")
         lost = partial(self._lost, connection)
         try:
-            ssh, address = await outbound.reach(to.target, order, to.login, to.link, lost, self._timeout, self._watch)
+            ssh, place = await outbound.reach(to.target, order, to.login, to.link, lost, self._timeout, self._watch)
             if ssh.is_closed():
                 raise UspError("target.closed")
         except UspError as error:
             failure = error
         else:
-            connection.up(ssh, Place(address, to.path), self._loop.time())
+            connection.up(ssh, place, self._loop.time())
             metrics.TARGET_CONNECTIONS.labels(connection.name).inc()
         finally:
             if not connection.made:

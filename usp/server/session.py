@@ -22,9 +22,9 @@ from typing import Final
 import asyncssh
 
 from usp import metrics
+from usp.combinations import OutboundCredentials
 from usp.errors import UspError
 from usp.log import get_logger
-from usp.model import OutboundCredentials
 from usp.passwords import Passwords
 from usp.server.admission import PARTIAL, Admission
 from usp.server.audit import JsonValue, facts

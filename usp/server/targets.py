@@ -1,4 +1,5 @@
-"""What a worker remembers of targets' addresses that were down. Pure and bounded; time is an argument.
+"""Which of a target's addresses to dial, and what a worker remembers of those that were down. Pure and bounded; time
+and randomness are arguments.
 
 An address that failed is left alone for a while and comes last meanwhile, so that a dead first address does not cost
 every login its timeout. Nothing is forgotten by time alone: after its cool-down it is tried again, gently, by `watch`.
@@ -6,12 +7,13 @@ every login its timeout. Nothing is forgotten by time alone: after its cool-down
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from usp.model import Address
-from usp.snapshot import PathSpec
+from usp.model import Address, Distribution
+from usp.snapshot import PathSpec, TargetSpec
 
 FIRST: Final = 1.0
 LAST: Final = 4.0
@@ -29,10 +31,33 @@ DOWN: Final = frozenset({UNREACHABLE, REFUSED, BARRED})
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address as it is dialled: directly, or through a Proxy Client."""
+    """Where a target is dialled: directly, or from a Proxy Client. Whatever weights it has, it is one place."""
 
-    address: Address
+    host: str
+    port: int
     path: PathSpec | None = None
+
+    def __str__(self) -> str:
+        return str(Address(host=self.host, port=self.port))
+
+
+def places(target: TargetSpec, path: PathSpec | None) -> list[Place]:
+    """All of a target, in their order."""
+    return [Place(each.host, each.port, path) for each in target.addresses]
+
+
+def drawn(target: TargetSpec, path: PathSpec | None, random: Callable[[], float]) -> list[Place]:
+    """All of a target, in the order in which a login tries them while none is in trouble.
+
+    By weight: each of those that are left comes next with a probability that is its share of their weights (of timers
+    that run off at random, at a rate that is the weight, it rings first); those of weight 0 come last, in their order.
+    `random` gives numbers from 0 to below 1.
+    """
+    found = places(target, path)
+    if target.distribution is Distribution.ORDERED:
+        return found
+    rings = [-math.log1p(-random()) / each.weight if each.weight else math.inf for each in target.addresses]
+    return [place for _, place in sorted(zip(rings, found, strict=True), key=lambda pair: pair[0])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,17 @@ whose addresses is up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable
 
 import asyncssh
 
 from usp import tasks
 from usp.log import get_logger
 from usp.server.messages import TargetHealth
-from usp.server.targets import UNREACHABLE, Place, Targets
+from usp.server.targets import UNREACHABLE, Place, Targets, drawn, places
 from usp.server.tunnels import Link
-from usp.snapshot import PathSpec, Snapshot
+from usp.snapshot import PathSpec, Snapshot, TargetSpec
 
 log = get_logger(__name__)
 
@@ -43,7 +44,7 @@ class Watch:
     def serve(self, snapshot: Snapshot) -> None:
         """From now on these listeners matter."""
         self._listeners = {
-            spec.id: tuple(Place(address, spec.path) for address in spec.target.addresses)
+            spec.id: tuple(places(spec.target, spec.path))
             for spec in snapshot.content.listeners
             if spec.target is not None
         }
@@ -53,8 +54,9 @@ class Watch:
     async def aclose(self) -> None:
         await self._probes.cancel()
 
-    def order(self, places: Sequence[Place]) -> list[Place]:
-        return self._targets.order(places, self._now())
+    def order(self, target: TargetSpec, path: PathSpec | None) -> list[Place]:
+        """Where to dial it now, one after the other."""
+        return self._targets.order(drawn(target, path, random.random), self._now())
 
     def failed(self, place: Place, code: str) -> None:
         self._targets.failed(place, code, self._now())
@@ -68,7 +70,7 @@ class Watch:
         for place in self._places - self._probed:
             if self._targets.down(place):
                 self._probed.add(place)
-                self._probes.spawn(self._probe(place), f"probe of {place.address}")
+                self._probes.spawn(self._probe(place), f"probe of {place}")
         down = tuple(
             id for id, places in sorted(self._listeners.items()) if all(self._targets.down(place) for place in places)
         )
@@ -78,7 +80,7 @@ class Watch:
 
     async def _probe(self, place: Place) -> None:
         """Until it is up again, or matters no more."""
-        log.warn("target.down", address=str(place.address))
+        log.warn("target.down", address=str(place))
         try:
             while place in self._places and self._targets.down(place):
                 await asyncio.sleep(self._targets.wait(place, self._now()))
@@ -86,7 +88,7 @@ class Watch:
         finally:
             self._probed.discard(place)
         if not self._targets.down(place):
-            log.info("target.up", address=str(place.address))
+            log.info("target.up", address=str(place))
         self._changed()
 
     async def _try(self, place: Place) -> None:
@@ -104,10 +106,9 @@ class Watch:
 
 async def _connected(place: Place, link: Link | None) -> None:
     """Connect and go."""
-    host, port = place.address.host, place.address.port
     if link is None:
-        _, writer = await asyncio.open_connection(host, port)
+        _, writer = await asyncio.open_connection(place.host, place.port)
         writer.close()
         return
-    _, through = await link.connection.open_connection(host, port, encoding=None)
+    _, through = await link.connection.open_connection(place.host, place.port, encoding=None)
     through.close()

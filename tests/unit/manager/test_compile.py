@@ -7,12 +7,17 @@ import random
 import pytest
 
 from tests.catalogs import changed, edit, sample
+from usp.combinations import RULE_COMBINATIONS, InboundSource
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog, Create
 from usp.manager.compile import AVAILABLE, Abilities
 from usp.manager.compile import compile as compiled
-from usp.combinations import InboundSource, RULE_COMBINATIONS
-from usp.model import FilterAction, ListenerType, Startup
+from usp.model import (
+    Distribution,
+    FilterAction,
+    ListenerType,
+    Startup,
+)
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,
@@ -55,6 +60,17 @@ def test_a_listener_with_all_it_needs() -> None:
     assert listener.target is not None
     assert (listener.target.name, listener.target.host, listener.target.port) == ("target", "sftp.internal", 22)
     assert listener.target.host_keys == ("ssh-ed25519 target",)
+
+
+def test_the_addresses_of_a_target_with_their_weights() -> None:
+    shares = {"alternates": [{"host": "10.0.0.2", "weight": 0}], "distribution": "weighted", "weight": 3}
+    target = compiled(changed(CATALOG, edit(CATALOG, "outbound-nodes", "target", **shares)), "dmz").listeners[0].target
+    assert target is not None
+    assert target.distribution is Distribution.WEIGHTED
+    assert [(each.host, each.port, each.weight) for each in target.addresses] == [
+        ("sftp.internal", 22, 3),
+        ("10.0.0.2", 22, 0),
+    ]
 
 
 def test_a_tunnel_with_its_clients() -> None:

@@ -9,9 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.server.support import RULE, TARGET, direct, listener, node, tunnel
-from usp.manager.diff import EMPTY, Change, Difference, FieldChange, differences, effects
 from usp.combinations import InboundMethod
-from usp.model import Address, Model, Startup
+from usp.manager.diff import EMPTY, Change, Difference, FieldChange, differences, effects
+from usp.model import (
+    Address,
+    Distribution,
+    Model,
+    Startup,
+)
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,
@@ -136,6 +141,18 @@ def test_more_addresses_of_a_target_are_told() -> None:
     assert told(SAMPLE, new) == ["Outbound Node 'target' changed; alternates: with 10.0.0.2:22, with [::1]:2022"]
     (difference,) = differences(SAMPLE, new)
     assert difference.fields[0].after == ["10.0.0.2:22", "[::1]:2022"]
+
+
+def test_weights_of_a_target_are_told() -> None:
+    def but_for(**changes: object) -> Any:
+        return but(SAMPLE, listeners=tuple(but(each, target=but(TARGET, **changes)) for each in SAMPLE.listeners))
+
+    old = but_for(alternates=(Address(host="10.0.0.2"),))
+    new = but_for(alternates=(Address(host="10.0.0.2", weight=3),), distribution=Distribution.WEIGHTED, weight=0)
+    assert told(old, new) == [
+        "Outbound Node 'target' changed; alternates: with 10.0.0.2:22 (weight 3), without 10.0.0.2:22; "
+        "distribution: ordered -> weighted; weight: 1 -> 0"
+    ]
 
 
 def test_public_keys_are_told_by_their_fingerprints() -> None:

@@ -75,6 +75,16 @@ def test_all_of_the_way() -> None:
     assert "SECRET" not in found.model_dump_json()
 
 
+def test_addresses_are_told_as_they_are_dialled() -> None:
+    alternates: list[dict[str, Any]] = [{"host": "10.0.0.2"}, {"host": "::1", "port": 2022}]
+    (told,) = texts(ask(catalog(("outbound-nodes", "target", {"alternates": alternates}))), StepName.TARGET)
+    assert "'target', sftp.internal:22, else 10.0.0.2:22, else [::1]:2022, as" in told
+    alternates[0]["weight"] = 0
+    shares = {"alternates": alternates, "distribution": "weighted", "weight": 3}
+    (told,) = texts(ask(catalog(("outbound-nodes", "target", shares))), StepName.TARGET)
+    assert "'target', sftp.internal:22 (weight 3), 10.0.0.2:22 (weight 0), [::1]:2022 (weight 1), as" in told
+
+
 def test_the_next_node_by_priority() -> None:
     found = ask(catalog(), source="203.0.113.1", user="anybody")
     assert found.ok

@@ -26,12 +26,11 @@ from tests.unit.server.gateway import (
     serving,
     snapshot,
 )
-from usp.errors import UspError
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
+from usp.errors import UspError
 from usp.model import Address
 from usp.secret import Secret
 from usp.server import outbound
-from usp.server.targets import Place
 from usp.server.watch import Watch
 from usp.snapshot import AccountSpec, CredentialsSpec
 from usp.ssh import keys
@@ -164,7 +163,7 @@ async def reached(
     target = outbound.Target(made.spec.model_copy(update={"alternates": alternates}), made.options)
     watch = watch or Watch(lambda path: None, lambda health: None, timeout)
     login = Login(USER, Secret(password))
-    order = watch.order([Place(address) for address in target.spec.addresses])
+    order = watch.order(target.spec, None)
     connection, address = await outbound.reach(target, order, login, None, lambda _: None, timeout, watch)
     yield address.port
     connection.close()

@@ -31,12 +31,15 @@ from tests.unit.server.gateway import (
     snapshot,
 )
 from usp import metrics
+from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.errors import UspError
-from usp.model import Address, InboundMethod, InboundSource, OutboundCredentials
+from usp.model import (
+    Address,
+)
 from usp.secret import Secret
 from usp.server import pool
 from usp.server.pool import Destination, Lease, Pool
-from usp.server.targets import Place
+from usp.server.targets import places
 from usp.server.watch import Watch
 from usp.snapshot import AccountSpec, CredentialsSpec, PathSpec
 from usp.ssh import keys
@@ -480,7 +483,7 @@ async def test_only_the_address_that_is_first_now_is_shared(target: Target, tmp_
             async def port() -> int:
                 return int((await pool.acquire(wanted, ignore)).address.rpartition(":")[2])
 
-            first = Place(wanted.target.spec.addresses[0])
+            first = places(wanted.target.spec, None)[0]
             assert await port() == target.port
             watch.failed(first, "target.refused")
             assert [await port(), await port()] == [other.port] * 2

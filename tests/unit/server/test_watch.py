@@ -12,7 +12,7 @@ from tests.unit.server.gateway import snapshot
 from tests.unit.server.support import until
 from usp.server import targets
 from usp.server.messages import TargetHealth
-from usp.server.targets import REFUSED, UNREACHABLE, Place
+from usp.server.targets import REFUSED, UNREACHABLE, Place, places
 from usp.server.watch import Watch
 from usp.snapshot import PathSpec, Snapshot
 
@@ -32,7 +32,7 @@ async def watching(made: Snapshot) -> AsyncIterator[tuple[Watch, list[TargetHeal
     watch.serve(made)
     listener = made.content.listeners[0]
     assert listener.target
-    yield watch, told, Place(listener.target.addresses[0], listener.path)
+    yield watch, told, places(listener.target, listener.path)[0]
     await watch.aclose()
 
 
@@ -78,7 +78,9 @@ async def test_another_configuration_is_another_matter(unused_tcp_port: int) -> 
         await asyncio.sleep(0.1)
         watch.serve(made)
         assert told == [DOWN, UP, DOWN]
-        assert watch.order([place]) == [place]
+        target = made.content.listeners[0].target
+        assert target
+        assert watch.order(target, None) == [place]
 
 
 async def test_without_a_link_the_tunnel_is_what_is_down(unused_tcp_port: int) -> None:

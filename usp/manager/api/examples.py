@@ -33,7 +33,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "account": Word("The Account, if there is one", "acme"),
     "address": Word("The IP address to listen on", "0.0.0.0"),  # noqa: S104  (an example)
     "withhold_banner": Word("Whether partners are turned away at once while the target is out of reach", True),
-    "alternates": Word("More addresses of the same target, tried in order", [{"host": "10.0.0.2", "port": 22}]),
+    "alternates": Word("More addresses of the same target", [{"host": "10.0.0.2", "port": 22}]),
     "connection_reuse": Word("Whether sessions with the Rule's credentials share connections to the target", False),
     "sessions_per_connection": Word("How many sessions share one, with connection_reuse", 8),
     "algorithms": Word("SSH algorithms; without them those of profile 'modern'", {}),
@@ -55,6 +55,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "current": Word("The present password", "correct horse battery staple"),
     "desired": Word("The version that is wanted there", 7),
     "detail": Word("More about it", {"revision": 42}),
+    "distribution": Word("Whether alternates wait, or logins are shared out by weight", "ordered"),
     "digest": Word("Of the content: equal digests are equal configurations", DIGEST),
     "draining": Word("Whether it is shutting down: live sessions go on, new ones are refused", False),
     "email": Word("Where this person is reached", "alice@example.com"),
@@ -138,6 +139,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "username": Word("The user's name", "alice"),
     "user": Word("What the partner logs in as", "acme"),
     "version": Word("The number of the configuration version", 7),
+    "weight": Word("Its share of the logins; 0: when no other address is up", 1),
     "warnings": Word("What is probably not meant", []),
 }
 
