@@ -87,6 +87,7 @@ class PathProbe(Model):
     path: PathSpec | None = None
     target: TargetSpec | None = None
     login: Login | None = None
+    send_proxy_v2: bool = False
 
 
 class KeyScan(Model):
@@ -97,6 +98,7 @@ class KeyScan(Model):
     port: Port = 22
     path: PathSpec | None = None
     algorithms: Algorithms = Algorithms()
+    send_proxy_v2: bool = Field(default=False, description="It expects a PROXY header")
 
 
 Task = PathProbe | KeyScan

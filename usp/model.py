@@ -262,6 +262,9 @@ class OutboundNode(Item):
         description="ordered: the first address that is up; weighted: each login draws one by weight",
     )
     weight: Weight = 1
+    send_proxy_v2: bool = Field(
+        default=False, description="The target is told the partner's address by a PROXY header (version 2)"
+    )
     connection_reuse: bool = Field(default=False, description="With dedicated credentials, sessions share connections")
     sessions_per_connection: int = Field(default=8, ge=2, le=100, description="How many share one: below MaxSessions")
 
@@ -281,6 +284,8 @@ class OutboundNode(Item):
                 yield Problem(loc, "goes with distribution 'weighted' only")
         if self.sessions_per_connection != 8 and not self.connection_reuse:  # the default is no wish
             yield Problem(("sessions_per_connection",), "goes with connection_reuse only")
+        if self.connection_reuse and self.send_proxy_v2:
+            yield Problem(("send_proxy_v2",), "does not go with connection_reuse: a header speaks for one partner")
 
 
 class Route(Item):
@@ -327,6 +332,9 @@ class Listener(Item):
     proxy_trusted: tuple[Cidr, ...] = Field(
         default=(), description="The load balancers that may send PROXY headers; others are refused"
     )
+    send_proxy_v2: bool = Field(
+        default=False, description="The target is told the partner's address by a PROXY header, version 2 (tcp)"
+    )
     withhold_banner: bool = Field(
         default=True, description="Close connections at once while the target is known to be out of reach (sftp)"
     )
@@ -346,6 +354,8 @@ class Listener(Item):
                     yield Problem((field,), f"is required for type '{type_}'")
         if self.type is ListenerType.TCP and not self.withhold_banner:
             yield Problem(("withhold_banner",), "goes with type 'sftp' only: there is no banner of ours otherwise")
+        if self.type is ListenerType.SFTP and self.send_proxy_v2:
+            yield Problem(("send_proxy_v2",), "goes with type 'tcp' only: else the Outbound Node says it")
         required = self.proxy_protocol is ProxyProtocol.REQUIRED
         if required and not self.proxy_trusted:
             yield Problem(("proxy_trusted",), "is needed with proxy_protocol 'required': name your load balancers")

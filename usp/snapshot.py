@@ -107,6 +107,7 @@ class TargetSpec(Model):
     alternates: tuple[Address, ...] = ()
     distribution: Distribution = Distribution.ORDERED
     weight: Weight = 1
+    send_proxy_v2: bool = False
     connection_reuse: bool = False
     sessions_per_connection: int = 8
 
@@ -129,6 +130,7 @@ class DirectSpec(Model):
     filter: FilterSpec
     host: Host
     port: Port
+    send_proxy_v2: bool = False
 
 
 class ListenerSpec(Model):

@@ -253,6 +253,13 @@ def test_weights_go_with_a_distribution_by_weight() -> None:
     assert wrong(distribution=Distribution.WEIGHTED, weight=0, alternates=(one, none)) == []
 
 
+def test_who_announces_partners_to_the_target() -> None:
+    node = OutboundNode(name="n", host="a", host_keys=("k",), send_proxy_v2=True, connection_reuse=True)
+    assert [problem.loc for problem in node.problems()] == [("send_proxy_v2",)]
+    sftp = {"name": "l", "port": 1, "route": "r", "default_outbound_node": "o", "send_proxy_v2": True}
+    assert [problem.loc for problem in Listener.model_validate(sftp).problems()] == [("send_proxy_v2",)]
+
+
 def test_only_a_banner_of_ours_can_be_withheld() -> None:
     fields = {"name": "l", "port": 1, "type": ListenerType.TCP, "ip_filter": "f", "target_host": "h", "target_port": 2}
     listener = Listener.model_validate({**fields, "withhold_banner": False})

@@ -148,7 +148,12 @@ class _Compiler:
         assert listener.target_host is not None
         assert listener.target_port is not None
         filter = self._filter(record, listener.ip_filter)
-        return DirectSpec(filter=filter, host=listener.target_host, port=listener.target_port)
+        return DirectSpec(
+            filter=filter,
+            host=listener.target_host,
+            port=listener.target_port,
+            send_proxy_v2=listener.send_proxy_v2,
+        )
 
     def _nodes(self, record: Record, listener: Listener) -> tuple[NodeSpec, ...]:
         holder, route = self._need(record, "route", Route, listener.route)
@@ -241,6 +246,7 @@ class _Compiler:
             alternates=node.alternates,
             distribution=node.distribution,
             weight=node.weight,
+            send_proxy_v2=node.send_proxy_v2,
             connection_reuse=node.connection_reuse,
             sessions_per_connection=node.sessions_per_connection,
         )

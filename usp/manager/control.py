@@ -134,7 +134,7 @@ class Controls:
         return await self._diagnosis(endpoint, "/v1/scan-host-key", task)
 
     async def _diagnosis(self, endpoint: Endpoint, path: str, ask: Probe | KeyScan) -> Diagnosis:
-        body = ask.model_dump_json(context=REVEAL).encode()
+        body = ask.model_dump_json(context=REVEAL, exclude_defaults=True).encode()  # an older server takes it, too
         async with self._diagnosing:
             answer = await self._ask(endpoint, "POST", path, body, REFUSALS, timeout=LIMIT + 2 * MARGIN)
         refusal = _refusal(answer)

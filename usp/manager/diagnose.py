@@ -75,7 +75,13 @@ class Diagnostics:
         record = catalog.get(ProxyServer.kind, server)
         target = item_of(OutboundNode, catalog.get(OutboundNode.kind, node))
         path = _path(catalog, record, through) if through else None
-        task = KeyScan(host=target.host, port=target.port, path=path, algorithms=target.algorithms)
+        task = KeyScan(
+            host=target.host,
+            port=target.port,
+            path=path,
+            algorithms=target.algorithms,
+            send_proxy_v2=target.send_proxy_v2,
+        )
         await self._note(actor, "scan_host_key", target.name, server=record.item.name)
         found = await self._timed(self._controls.scan(Endpoint.of(catalog, record), task))
         pinned = {catalog.records[id].facts.get("fingerprint") for id in target.host_keys}

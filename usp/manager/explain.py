@@ -40,6 +40,8 @@ from usp.model import (
 from usp.snapshot import FilterSpec
 from usp.status import Intake, LinkState, ListenerState, Report
 
+_ANNOUNCED: Final = ", told the partner's address by a PROXY header"
+
 
 class StepName(StrEnum):
     """In the order in which a connection goes."""
@@ -178,7 +180,8 @@ class _Way:
         assert listener.target_host is not None
         assert listener.target_port is not None
         self.names["target"] = _host_port(listener.target_host, listener.target_port)
-        self._note(StepName.TARGET, f"bytes are handed on to {self.names['target']}, without a session break")
+        where = f"bytes are handed on to {self.names['target']}, without a session break"
+        self._note(StepName.TARGET, f"{where}{_ANNOUNCED if listener.send_proxy_v2 else ''}")
 
     def _node(self, listener: Listener) -> InboundNode:
         """The first by priority whose filter allows the source; why the others are not it."""
@@ -274,7 +277,7 @@ class _Way:
         usable = [f"{pin.facts.get('type', '')} {pin.facts.get('fingerprint', '')}" for pin in pins if pin.item.enabled]
         if not usable:
             raise self._refuse(StepName.TARGET, f"all {PublicKey.title}s of Outbound Node '{node.name}' are disabled")
-        where = f"Outbound Node '{node.name}', {_addresses(node)}"
+        where = f"Outbound Node '{node.name}', {_addresses(node)}{_ANNOUNCED if node.send_proxy_v2 else ''}"
         whom = f"{self._as_whom(rule, account)}{_sharing(node, rule)}"
         self._note(StepName.TARGET, f"{where}, {whom}; pinned: {', '.join(usable)}")
 

@@ -20,6 +20,7 @@ import asyncssh
 from usp import metrics
 from usp.errors import UspError
 from usp.log import get_logger
+from usp.server import proxy
 from usp.server.audit import JsonValue
 from usp.server.forward import Forward
 from usp.server.messages import Partner
@@ -56,6 +57,7 @@ class Direct:
         self.since = time.time()
         self._listener = listener
         self._to: DirectSpec = listener.direct
+        self._source = (ticket.peer_host, ticket.peer_port)
         self._peer = f"{ticket.peer_host}:{ticket.peer_port}"
         self._limits = limits
         self._find_link = link
@@ -134,7 +136,7 @@ class Direct:
 
     async def _directly(self, sock: socket.socket) -> Splice:
         try:
-            target = await connected(self._to.host, self._to.port, self._limits.connect)
+            target = await connected(self._to.host, self._to.port, self._limits.connect, self._header(sock))
         except OSError as exc:  # a TimeoutError is one
             raise failures.target_failure(exc) from exc
         return Splice(sock, target, self._joint_over, self._heard)
@@ -143,7 +145,8 @@ class Direct:
         link = self._link = self._find_link()
         if link is None:
             raise UspError("tunnel.down")
-        forward = self._join = Forward(sock, link.connection.congestion, self._joint_over, self._heard)
+        congestion, header = link.connection.congestion, self._header(sock)
+        forward = self._join = Forward(sock, congestion, self._joint_over, self._heard, header)
         opening = spawn(self._open(link, forward), f"direct {self.id}, opening")
         try:
             async with asyncio.timeout(self._limits.connect):
@@ -163,6 +166,10 @@ class Direct:
         except (OSError, asyncssh.Error) as exc:
             return exc
         return None
+
+    def _header(self, sock: socket.socket) -> bytes:
+        """What the target is told of the partner before anything else."""
+        return proxy.header(self._source, sock.getsockname()[:2]) if self._to.send_proxy_v2 else b""
 
     def _joint_over(self, broke: Side | None, error: OSError | None) -> None:
         if self._is_probe(broke):
@@ -236,8 +243,9 @@ class Direct:
         log.info("session.ended", **self._names(), **figures)
 
 
-async def connected(host: str, port: int, timeout: float) -> socket.socket:
-    """A non-blocking socket connected to the first address that answers; OSError when none does within `timeout`."""
+async def connected(host: str, port: int, timeout: float, header: bytes = b"") -> socket.socket:
+    """A non-blocking socket connected to the first address that answers, with `header` sent; OSError when none does
+    within `timeout`."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -248,6 +256,7 @@ async def connected(host: str, port: int, timeout: float) -> socket.socket:
             try:
                 async with asyncio.timeout(timeout / len(found)):
                     await loop.sock_connect(sock, address)
+                    await loop.sock_sendall(sock, header)
             except OSError as error:
                 sock.close()
                 failed = error

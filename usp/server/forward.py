@@ -25,14 +25,20 @@ _scratch: Final = memoryview(bytearray(256 << 10))
 class Forward(asyncssh.SSHTCPSession[bytes]):
     """`bytes_in` came from the partner, `bytes_out` from the target; `first`: whose sending ended first.
 
-    `heard` is called when the partner sends its first byte.
+    `heard` is called when the partner sends its first byte. `header` goes to the target before anything of it.
     """
 
     takes_views = True
 
     def __init__(
-        self, partner: socket.socket, congestion: Congestion, over: Over, heard: Callable[[], None] = lambda: None
+        self,
+        partner: socket.socket,
+        congestion: Congestion,
+        over: Over,
+        heard: Callable[[], None] = lambda: None,
+        header: bytes = b"",
     ) -> None:
+        self._header = header
         self._heard = heard
         self._partner = partner
         self._congestion = congestion
@@ -120,6 +126,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
 
     def connection_made(self, chan: Any) -> None:
         self._channel = chan
+        chan.write(self._header)
         if self._over is None:  # it was given up meanwhile
             self._loop.call_soon(chan.abort)
 

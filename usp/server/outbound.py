@@ -16,6 +16,7 @@ import asyncssh
 
 from usp.errors import UspError
 from usp.log import get_logger
+from usp.server.proxy import LOCAL
 from usp.server.targets import DOWN, Place, places
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
@@ -62,10 +63,11 @@ async def reach(
     lost: Lost,
     timeout: float,
     watch: Watch,
+    header: bytes = b"",
 ) -> tuple[ClientConnection, Place]:
     """Logged in at one of the target's addresses, tried in `order`, within `timeout` seconds, and at which.
 
-    `lost`: see `dial`.
+    `lost`: see `dial`; `header` is sent first, if the target expects one.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout
@@ -73,7 +75,7 @@ async def reach(
         place = order[-left]
         client = _TargetClient(lost)
         try:
-            connection = await _dial(target, place, login, link, client, (end - loop.time()) / left)
+            connection = await _dial(target, place, login, link, client, (end - loop.time()) / left, header)
         except UspError as error:
             elsewhere = error.code in DOWN and not client.judges
             if elsewhere:
@@ -93,13 +95,19 @@ async def reach(
 async def dial(target: Target, login: Login, link: Link | None, lost: Lost, timeout: float) -> ClientConnection:
     """Logged in at the target's first address within `timeout` seconds, from the first TCP packet to the last word.
 
-    `lost` is called when the connection ends, also when it never came about.
+    It is nobody's but our own. `lost` is called when the connection ends, also when it never came about.
     """
-    return await _dial(target, places(target.spec, None)[0], login, link, _TargetClient(lost), timeout)
+    return await _dial(target, places(target.spec, None)[0], login, link, _TargetClient(lost), timeout, LOCAL)
 
 
 async def _dial(
-    target: Target, place: Place, login: Login, link: Link | None, client: _TargetClient, timeout: float
+    target: Target,
+    place: Place,
+    login: Login,
+    link: Link | None,
+    client: _TargetClient,
+    timeout: float,
+    header: bytes,
 ) -> ClientConnection:
     try:
         async with asyncio.timeout(timeout):
@@ -110,6 +118,7 @@ async def _dial(
                 login,
                 connect_timeout=timeout,
                 link=link.connection if link else None,
+                header=header if target.spec.send_proxy_v2 else b"",
                 owner=lambda: client,
                 kind=TargetConnection,
             )

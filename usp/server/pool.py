@@ -51,13 +51,15 @@ PARTING: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where to log in, by which way, and as whom. `shared`: with others who want the same."""
+    """Where to log in, by which way, and as whom. `shared`: with others who want the same. (They could not share the
+    `header`, which says for whom.)"""
 
     target: Target
     path: PathSpec | None
     link: Link | None
     login: Login
     shared: bool = False
+    header: bytes = b""
 
 
 class Lease:
@@ -281,7 +283,9 @@ class Pool:
         failure = UspError("internal")
         lost = partial(self._lost, connection)
         try:
-            ssh, place = await outbound.reach(to.target, order, to.login, to.link, lost, self._timeout, self._watch)
+            ssh, place = await outbound.reach(
+                to.target, order, to.login, to.link, lost, self._timeout, self._watch, to.header
+            )
             if ssh.is_closed():
                 raise UspError("target.closed")
         except UspError as error:

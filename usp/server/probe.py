@@ -21,6 +21,7 @@ from usp.diagnosis import LIMIT, Diagnosis, Hop, HopName, HostKey, KeyScan, Logi
 from usp.errors import UspError
 from usp.server import outbound
 from usp.server.outbound import Target
+from usp.server.proxy import LOCAL
 from usp.server.tunnels import Link
 from usp.snapshot import TargetSpec
 from usp.ssh import connect, keys
@@ -83,6 +84,7 @@ class _Attempt:
         self._timing = Timing(timeout, 0)
         self._clock = asyncio.get_running_loop().time
         self._end = self._clock() + LIMIT
+        self._header = LOCAL if task.send_proxy_v2 else b""
         self._silent = ""  # what to say when a hop's time is over
 
     async def run(self) -> None:
@@ -134,6 +136,7 @@ class _Attempt:
     async def _connected(self) -> _Wire:
         async with self._hop(HopName.CONNECT) as hop:
             wire = await _opened(self._task.host, self._task.port, self._link)
+            wire.write(self._header)
             hop.detail = f"to {wire.peer}" if wire.peer else "by the Proxy Client"
         return wire
 
@@ -192,7 +195,7 @@ class _Attempt:
         options = scanning(types, algorithms, self._timing)
         link = self._link.connection if self._link else None
         return await connect.host_key(
-            self._task.host, self._task.port, options, connect_timeout=self._left(), link=link
+            self._task.host, self._task.port, options, connect_timeout=self._left(), link=link, header=self._header
         )
 
     @asynccontextmanager

@@ -1,8 +1,8 @@
-"""PROXY protocol, versions 1 and 2, inbound: whom a load balancer speaks for. Pure.
+"""PROXY protocol: whom a load balancer speaks for (versions 1 and 2), and whom we speak for (version 2). Pure.
 
 https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt (sections 2.1 and 2.2). `parse` takes what has
 arrived so far. As soon as it cannot become a header any more it is `Bad`, so that nobody is waited for in vain. TLVs
-are skipped.
+are skipped. `header` writes one that says a partner's address; `LOCAL` says that we speak for ourselves.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ _ADDRESSES: Final = {0x11: 4, 0x21: 16}  # TCP over IPv4 and IPv6 -> bytes of on
 _UNSPECIFIED: Final = 0x00
 _FIXED: Final = 16  # bytes of a version 2 header before the addresses
 _LOCAL, _PROXY = 0x20, 0x21
+
+LOCAL: Final = V2 + bytes([_LOCAL, _UNSPECIFIED, 0, 0])
+"""A header of our own: nobody stands behind this connection. A health check sends it."""
+
+Endpoint = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,19 @@ def parse(data: bytes) -> Header | Bad | None:
     if V2.startswith(data) or V1.startswith(data):
         return None
     return Bad("it sent no PROXY header" + (" but SSH" if data.startswith(b"SSH-") else ""))
+
+
+def header(source: Endpoint, destination: Endpoint) -> bytes:
+    """Version 2: the partner at `source` connected to our address `destination`.
+
+    Both are of one family (2.2): where one is IPv6, an IPv4 address is mapped into it.
+    """
+    addresses = [ipaddress.ip_address(host) for host, _ in (source, destination)]
+    four = all(address.version == 4 for address in addresses)
+    packed = b"".join(address.packed if four else _mapped(address) for address in addresses)
+    ports = b"".join(port.to_bytes(2) for _, port in (source, destination))
+    body = packed + ports
+    return V2 + bytes([_PROXY, 0x11 if four else 0x21]) + len(body).to_bytes(2) + body
 
 
 def _version_1(data: bytes) -> Header | Bad | None:
@@ -95,6 +113,10 @@ def _version_2(data: bytes) -> Header | Bad | None:
     ports = _FIXED + 2 * size
     address = ipaddress.ip_address(data[_FIXED : _FIXED + size])
     return Header(length, (_plain(address), int.from_bytes(data[ports : ports + 2])))
+
+
+def _mapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
 
 
 def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:

@@ -26,6 +26,7 @@ from usp.combinations import OutboundCredentials
 from usp.errors import UspError
 from usp.log import get_logger
 from usp.passwords import Passwords
+from usp.server import proxy
 from usp.server.admission import PARTIAL, Admission
 from usp.server.audit import JsonValue, facts
 from usp.server.exchange import Exchange
@@ -95,7 +96,9 @@ class Session:
         self.version = ticket.version
         self.since = time.time()
         self._door = door
+        self._source = (ticket.peer_host, ticket.peer_port)
         self._peer = f"{ticket.peer_host}:{ticket.peer_port}"
+        self._header = b""
         self._limits = limits
         self._find_link = link
         self._tell = tell
@@ -124,6 +127,8 @@ class Session:
 
     async def run(self, sock: socket.socket) -> Outcome:
         """Serve the partner on this socket until it is over."""
+        if self._door.target.spec.send_proxy_v2:
+            self._header = proxy.header(self._source, sock.getsockname()[:2])
         with metrics.SESSIONS.labels(self._door.listener.name).track_inprogress():
             return await self._serve(sock)
 
@@ -294,8 +299,8 @@ class Session:
                 raise UspError("tunnel.down")
         assert self._lease is None, "dialled once it is enough, and then no more"
         target, dedicated = self._door.target, self._door.node.rule.outbound is OutboundCredentials.DEDICATED
-        shared = dedicated and target.spec.connection_reuse
-        destination = Destination(target, self._door.listener.path, self._link, login, shared)
+        shared = dedicated and target.spec.connection_reuse and not target.spec.send_proxy_v2
+        destination = Destination(target, self._door.listener.path, self._link, login, shared, self._header)
         self._lease = await self._pool.acquire(destination, self._target_lost)
 
     def _target_lost(self, exc: Exception | None) -> None:

@@ -327,7 +327,14 @@ class Supervisor:
         to = spec.direct or spec.target
         assert to is not None
         return await self.scan(
-            diagnosis.PathProbe(host=to.host, port=to.port, path=spec.path, target=spec.target, login=ask.login)
+            diagnosis.PathProbe(
+                host=to.host,
+                port=to.port,
+                path=spec.path,
+                target=spec.target,
+                login=ask.login,
+                send_proxy_v2=to.send_proxy_v2,
+            )
         )
 
     async def scan(self, task: diagnosis.Task) -> Diagnosis:

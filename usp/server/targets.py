@@ -36,6 +36,7 @@ class Place:
     host: str
     port: int
     path: PathSpec | None = None
+    send_proxy_v2: bool = False
 
     def __str__(self) -> str:
         return str(Address(host=self.host, port=self.port))
@@ -43,7 +44,7 @@ class Place:
 
 def places(target: TargetSpec, path: PathSpec | None) -> list[Place]:
     """All of a target, in their order."""
-    return [Place(each.host, each.port, path) for each in target.addresses]
+    return [Place(each.host, each.port, path, target.send_proxy_v2) for each in target.addresses]
 
 
 def drawn(target: TargetSpec, path: PathSpec | None, random: Callable[[], float]) -> list[Place]:

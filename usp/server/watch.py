@@ -17,6 +17,7 @@ import asyncssh
 from usp import tasks
 from usp.log import get_logger
 from usp.server.messages import TargetHealth
+from usp.server.proxy import LOCAL
 from usp.server.targets import UNREACHABLE, Place, Targets, drawn, places
 from usp.server.tunnels import Link
 from usp.snapshot import PathSpec, Snapshot, TargetSpec
@@ -105,10 +106,13 @@ class Watch:
 
 
 async def _connected(place: Place, link: Link | None) -> None:
-    """Connect and go."""
+    """Connect and go. Who expects to be told for whom is told that it is for nobody."""
+    header = LOCAL if place.send_proxy_v2 else b""
     if link is None:
         _, writer = await asyncio.open_connection(place.host, place.port)
+        writer.write(header)
         writer.close()
         return
     _, through = await link.connection.open_connection(place.host, place.port, encoding=None)
+    through.write(header)
     through.close()

@@ -110,6 +110,14 @@ class ServerConnection(_Ours, asyncssh.SSHServerConnection):
 class ClientConnection(_Ours, asyncssh.SSHClientConnection):
     """We are the SSH client."""
 
+    header = b""
+    """What goes before our identification: a PROXY header, for a target that expects one."""
+
+    def connection_made(self, transport: Any) -> None:
+        if self.header:
+            transport.write(self.header)
+        super().connection_made(transport)
+
 
 Connection = TypeVar("Connection", ServerConnection, ClientConnection)
 Start = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -144,10 +152,12 @@ async def dial(
     *,
     connect_timeout: float,
     link: ClientConnection | None = None,
+    header: bytes = b"",
     owner: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
     kind: type[ClientConnection] = ClientConnection,
 ) -> ClientConnection:
-    """Connect to an SSH server and log in: directly, or through `link` from the Proxy Client's side.
+    """Connect to an SSH server and log in: directly, or through `link` from the Proxy Client's side. `header` is sent
+    first.
 
     Raises what asyncssh and the system raise; `usp.ssh.failures.target_failure` knows what it means.
     """
@@ -158,7 +168,7 @@ async def dial(
     used.password = login.password.reveal() if login.password else None
     used.client_keys = one_use_pairs(login.keys)
     start = _over_tcp(host, port, connect_timeout) if link is None else _through(link, host, port, connect_timeout)
-    return await _run(kind, used, start)
+    return await _run(kind, used, _after(header, start))
 
 
 async def host_key(
@@ -168,12 +178,13 @@ async def host_key(
     *,
     connect_timeout: float,
     link: ClientConnection | None = None,
+    header: bytes = b"",
 ) -> asyncssh.SSHKey:
     """The host key that a target shows and proves to have. It ends with the key exchange: no login is begun."""
     used = one_use(options)
     used.host, used.port = host, port
     start = _over_tcp(host, port, connect_timeout) if link is None else _through(link, host, port, connect_timeout)
-    connection = await _run(ClientConnection, used, start, wait="kex")
+    connection = await _run(ClientConnection, used, _after(header, start), wait="kex")
     key = connection.get_server_host_key()
     connection.abort()
     await connection.wait_closed()
@@ -246,6 +257,20 @@ def _through(link: ClientConnection, host: str, port: int, timeout: float) -> St
         _follow(link.congestion, inner)
 
     return start
+
+
+def _after(header: bytes, start: Start) -> Start:
+    """The header is the connection's own first word."""
+
+    async def begin(factory: Callable[[], Any]) -> None:
+        def announcing() -> Any:
+            connection = factory()
+            connection.header = header
+            return connection
+
+        await start(announcing)
+
+    return begin
 
 
 def _follow(outer: Congestion, inner: Any) -> None:

@@ -190,6 +190,16 @@ def test_direct_mode() -> None:
     assert tcp.direct == DirectSpec(filter=EVERYONE, host="10.0.0.7", port=22)
 
 
+def test_who_is_told_the_partners_address() -> None:
+    catalog = changed(with_tcp(), edit(with_tcp(), "listeners", "tcp", send_proxy_v2=True))
+    catalog = changed(catalog, edit(catalog, "outbound-nodes", "target", send_proxy_v2=True))
+    sftp, tcp = compiled(catalog, "dmz", EVERYTHING).listeners
+    assert sftp.target is not None
+    assert sftp.target.send_proxy_v2
+    assert tcp.direct is not None
+    assert tcp.direct.send_proxy_v2
+
+
 def test_load_balancers() -> None:
     trusted = {"proxy_protocol": "required", "proxy_trusted": ("192.0.2.0/24",)}
     catalog = changed(with_tcp(), edit(with_tcp(), "listeners", "sftp", **trusted))

@@ -79,6 +79,8 @@ def test_addresses_are_told_as_they_are_dialled() -> None:
     alternates: list[dict[str, Any]] = [{"host": "10.0.0.2"}, {"host": "::1", "port": 2022}]
     (told,) = texts(ask(catalog(("outbound-nodes", "target", {"alternates": alternates}))), StepName.TARGET)
     assert "'target', sftp.internal:22, else 10.0.0.2:22, else [::1]:2022, as" in told
+    (told,) = texts(ask(catalog(("outbound-nodes", "target", {"send_proxy_v2": True}))), StepName.TARGET)
+    assert "sftp.internal:22, told the partner's address by a PROXY header, as" in told
     alternates[0]["weight"] = 0
     shares = {"alternates": alternates, "distribution": "weighted", "weight": 3}
     (told,) = texts(ask(catalog(("outbound-nodes", "target", shares))), StepName.TARGET)

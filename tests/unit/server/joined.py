@@ -26,7 +26,15 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Front:
-    def __init__(self, port: int, link: Callable[[], Link | None], limits: Limits, *, tunnelled: bool) -> None:
+    def __init__(
+        self,
+        port: int,
+        link: Callable[[], Link | None],
+        limits: Limits,
+        *,
+        tunnelled: bool,
+        send_proxy_v2: bool = False,
+    ) -> None:
         self.listener = ListenerSpec(
             id="d1",
             name="tcp",
@@ -34,7 +42,7 @@ class Front:
             port=2224,
             type=ListenerType.TCP,
             path=PathSpec(tunnel="t1", client="client-1") if tunnelled else None,
-            direct=DirectSpec(filter=FilterSpec(), host="127.0.0.1", port=port),
+            direct=DirectSpec(filter=FilterSpec(), host="127.0.0.1", port=port, send_proxy_v2=send_proxy_v2),
         )
         self.live: list[Direct] = []
         self.facts: list[dict[str, Any]] = []
@@ -104,7 +112,9 @@ class Targets:
 
 
 @asynccontextmanager
-async def front(way: str, limits: Limits = LIMITS, port: int = 0) -> AsyncIterator[tuple[Front, Targets]]:
+async def front(
+    way: str, limits: Limits = LIMITS, port: int = 0, *, send_proxy_v2: bool = False
+) -> AsyncIterator[tuple[Front, Targets]]:
     async with contextlib.AsyncExitStack() as stack:
         targets = Targets()
         stack.callback(targets.close)
@@ -114,7 +124,8 @@ async def front(way: str, limits: Limits = LIMITS, port: int = 0) -> AsyncIterat
             await stack.enter_async_context(tunnel_pair.client(gate.port))
             await tunnel_pair.until(lambda: gate.workers[0].get("t1", "client-1"))
             link = lambda: gate.workers[0].get("t1", "client-1")  # noqa: E731
-        made = Front(port or targets.port, link, limits, tunnelled=way != "directly")
+        tunnelled = way != "directly"
+        made = Front(port or targets.port, link, limits, tunnelled=tunnelled, send_proxy_v2=send_proxy_v2)
         stack.push_async_callback(made.close)
         yield made, targets
 

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.server.joined import WAYS, front, read, read_all, reset, send
 from tests.unit.server.support import free_port, until
 from usp import metrics
+from usp.server import proxy
 from usp.server.direct import GREETING
 from usp.server.session import Limits
 from usp.status import Outcome
@@ -44,6 +45,18 @@ async def test_bytes_of_any_size_cross_both_ways_at_once(way: str) -> None:
         ended = gateway.facts[-1]
         assert (ended["bytes_in"], ended["bytes_out"], ended["outcome"]) == (len(up), len(down), "completed")
         assert ended["target"] == f"127.0.0.1:{targets.port}"
+
+
+async def test_a_target_that_asks_for_it_is_told_the_partners_address_first(way: str) -> None:
+    async with front(way, send_proxy_v2=True) as (gateway, targets), gateway.partner() as partner:
+        expected = proxy.header(partner.getsockname(), ("127.0.0.1", gateway.port))
+        await send(partner, b"question")
+        target = await targets.next()
+        partner.shutdown(socket.SHUT_WR)
+        assert await read_all(target) == expected + b"question"
+        target.shutdown(socket.SHUT_WR)
+        assert await gateway.outcome() is Outcome.COMPLETED
+        assert gateway.facts[-1]["bytes_in"] == len(b"question"), "what is ours is not the partner's"
 
 
 async def test_half_close_by_the_partner(way: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.tunnel_pair import client, gate, until
 from tests.tunnel_pair import target as tcp_target
+from tests.unit.server.balancer import balancer
 from tests.unit.server.gateway import OTHER_LINE, PASSWORD, TARGET_LINE, USER, Target
 from tests.unit.server.support import free_port
 from usp.algorithms import Algorithms
@@ -52,6 +53,28 @@ async def tried(task: Task, link: Link | None = None, timeout: float = 2.0) -> D
 
 def names(found: Diagnosis) -> list[str]:
     return [str(hop.name) for hop in found.hops]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_who_expects_a_header_is_told_that_nobody_is_behind_a_probe(linked: bool, target: Target) -> None:
+    async with balancer(target.port) as front, gate() as tunnel, client(tunnel.port):
+        await until(lambda: tunnel.workers[0].get("t1", "client-1"))
+        link, path = (tunnel.link(), PATH) if linked else (None, None)
+        task = way(front.port, login=LOGIN, path=path, send_proxy_v2=True)
+        assert task.target is not None
+        found = await tried(task.model_copy(update={"target": announcing(task.target)}), link)
+        assert found.ok, found
+        assert (front.sources, front.wrong) == ([None] * 3, [])
+        found = await tried(KeyScan(host="127.0.0.1", port=front.port, path=path, send_proxy_v2=True), link)
+        assert [key.line.split()[:2] for key in found.host_keys] == [TARGET_LINE.split()[:2]]
+        found = await tried(PathProbe(host="127.0.0.1", port=front.port, path=path, send_proxy_v2=True), link)
+        assert found.ok
+        await until(lambda: len(front.sources) == 6)
+    assert (set(front.sources), front.wrong) == ({None}, [])
+
+
+def announcing(target: TargetSpec) -> TargetSpec:
+    return target.model_copy(update={"send_proxy_v2": True})
 
 
 @asynccontextmanager

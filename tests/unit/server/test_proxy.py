@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usp.server.proxy import MAX_LENGTH, V2, Bad, Header, parse
+from usp.server.proxy import LOCAL, MAX_LENGTH, V2, Bad, Header, header, parse
 
 SSH = b"SSH-2.0-partner\r\n"
 
@@ -44,6 +44,26 @@ def test_a_header(header: bytes, source: tuple[str, int] | None) -> None:
     assert parse(header + SSH) == Header(len(header), source)
     for end in range(len(header)):
         assert parse(header[:end]) is None
+
+
+def test_what_is_written() -> None:
+    assert header(("192.0.2.7", 4711), ("198.51.100.1", 22)) == TCP4
+    assert header(("2001:db8::7", 4711), ("2001:db8::1", 22)) == TCP6[:14] + b"\0\x24" + TCP6[16:-6], "no TLV"
+    mixed = header(("192.0.2.7", 4711), ("2001:db8::1", 22))
+    assert mixed == v2(0x21, 0x21, addresses("::ffff:192.0.2.7", "2001:db8::1", 4711))
+    assert parse(mixed) == Header(len(mixed), ("192.0.2.7", 4711))
+    assert parse(LOCAL + SSH) == Header(len(LOCAL), None)
+
+
+@given(st.ip_addresses(), st.ip_addresses(), st.integers(0, 65535))
+def test_what_is_written_is_read(
+    source: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    destination: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    port: int,
+) -> None:
+    written = header((str(source), port), (str(destination), 22))
+    plain = getattr(source, "ipv4_mapped", None) or source
+    assert parse(written + SSH) == Header(len(written), (str(plain), port))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import asyncssh
 import pytest
 
 from tests.tunnel_pair import client, gate, until
+from tests.unit.server.balancer import balancer
 from tests.unit.server.gateway import OTHER_LINE, PASSWORD, USER, Target, limits, serving
 from usp.server.session import AWAY, MAX_CHANNELS
 from usp.snapshot import PathSpec
@@ -133,6 +134,24 @@ async def test_through_a_tunnel_until_its_link_is_lost(target: Target, capsys: p
                 await partner.wait_closed()
             assert await gateway.outcome() is Outcome.TUNNEL_DOWN
     assert "code=tunnel.down" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["directly", "through_link"])
+async def test_a_target_that_asks_for_it_is_told_the_partners_address(way: str, target: Target) -> None:
+    async with balancer(target.port) as front, gate() as tunnel, client(tunnel.port):
+        await until(lambda: tunnel.workers[0].get("t1", "client-1"))
+        path = PathSpec(tunnel="t1", client="client-1") if way == "through_link" else None
+        async with serving(front.port, path=path, link=tunnel.link, send_proxy_v2=True) as gateway:
+            async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+                assert await sftp.realpath(".") == "/"
+                assert front.sources == [partner.get_extra_info("sockname")]
+            await gateway.outcome()
+        async with serving(front.port, path=path, link=tunnel.link) as gateway:
+            with pytest.raises(asyncssh.DisconnectError, match=AWAY):
+                async with gateway.partner():
+                    pass
+            await gateway.outcome()
+    assert front.wrong == ["it sent no PROXY header"], "it is off if nobody asks for it"
 
 
 async def test_what_the_proxy_client_does_not_allow(target: Target) -> None:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.tunnel_pair import client, gate
+from tests.unit.server.balancer import balancer
 from tests.unit.server.gateway import snapshot
 from tests.unit.server.support import until
 from usp.server import targets
@@ -56,6 +58,24 @@ async def test_down_is_told_and_up_again_by_one_connection(unused_tcp_port: int)
         assert connections == 1, "nobody asks what is up"
         server.close()
         await server.wait_closed()
+
+
+@pytest.mark.parametrize("way", ["directly", "through_link"])
+async def test_who_expects_a_header_is_told_that_nobody_is_behind_a_probe(way: str, unused_tcp_port: int) -> None:
+    told: list[TargetHealth] = []
+    path = PathSpec(tunnel="t1", client="client-1") if way == "through_link" else None
+    async with balancer(unused_tcp_port) as front, gate() as tunnel, client(tunnel.port):
+        await until(lambda: tunnel.workers[0].get("t1", "client-1"))
+        watch = Watch(lambda path: tunnel.link(), told.append, 1.0)
+        made = snapshot(front.port, path=path, send_proxy_v2=True)
+        watch.serve(made)
+        target = made.content.listeners[0].target
+        assert target
+        watch.failed(watch.order(target, path)[0], UNREACHABLE)
+        await until(lambda: told == [DOWN, UP])
+        await until(lambda: front.sources)
+        await watch.aclose()
+    assert (front.sources, front.wrong) == ([None], [])
 
 
 async def test_a_login_that_works_is_heard_of_first(unused_tcp_port: int) -> None:

@@ -120,6 +120,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "slots": Word("Its workers", []),
     "software": Word("Its release", "usp 0.1.0"),
     "source": Word("The partner's IP address", "192.0.2.7"),
+    "send_proxy_v2": Word("Whether the target is told the partner's address by a PROXY header", False),
     "startup": Word("Whether it starts by itself", "auto"),
     "step": Word("Which step", "rule"),
     "steps": Word("What was decided, one step after another", []),
