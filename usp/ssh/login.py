@@ -22,8 +22,8 @@ from asyncssh.public_key import SSHOpenSSHCertificate
 from usp.errors import UspError
 from usp.ssh import keys
 from usp.ssh.connect import ClientConnection
+from usp.ssh.hostkeys import Announcing
 from usp.ssh.kexinit import PENALISED, penalised
-from usp.ssh.requests import Restricted
 
 SFTP_COMMANDS: Final = (None, "internal-sftp")
 """What a certificate's critical option `force-command` may say: nothing else is to be had here."""
@@ -44,7 +44,7 @@ class LoginServer(asyncssh.SSHServer):
         """The partner asked for something that is not to be had, one of `usp.ssh.requests.KINDS`."""
 
 
-class PartnerConnection(Restricted):
+class PartnerConnection(Announcing):
     """We are the SSH server, and a login may take several methods."""
 
     _owner: LoginServer
@@ -75,7 +75,7 @@ class PartnerConnection(Restricted):
             self._next_service = b"ssh-userauth"
         self._process_service_request(pkttype, pktid, packet)
 
-    _packet_handlers = {**Restricted._packet_handlers, MSG_SERVICE_REQUEST: _process_service_asked}  # noqa: RUF012
+    _packet_handlers = {**Announcing._packet_handlers, MSG_SERVICE_REQUEST: _process_service_asked}  # noqa: RUF012
 
 
 class TargetConnection(ClientConnection):

@@ -63,12 +63,18 @@ def partner_facing(
     """Server towards partners. Which logins are possible is for the `SSHServer` object to say, per connection.
 
     keyboard-interactive stays on beside password: it asks for the same password, and some clients know nothing else.
+    Of several host keys of one type, the first is used, and all are announced (`usp.ssh.hostkeys`).
     """
     private = [keys.parse_private(text) for text in host_keys]
-    options = _server(private, _offer(algorithms), timing)
+    options = _server(private, _offer(algorithms), timing, announce=True)
     types = algorithms.offer().host_key_types
     options.server_host_keys = OrderedDict(
         (name, pair) for name, pair in options.server_host_keys.items() if name.decode("ascii") in types
+    )
+    options.all_server_host_keys = OrderedDict(
+        (data, pair)
+        for data, pair in options.all_server_host_keys.items()
+        if any(name.decode("ascii") in types for name in pair.host_key_algorithms)
     )
     if not options.server_host_keys:
         raise UspError("key.algorithms", "no host key is of a permitted host key type")
@@ -158,13 +164,14 @@ def _common(offer: dict[str, list[str]], timing: Timing) -> dict[str, Any]:
 
 
 def _server(
-    private: Sequence[asyncssh.SSHKey], offer: dict[str, list[str]], timing: Timing
+    private: Sequence[asyncssh.SSHKey], offer: dict[str, list[str]], timing: Timing, *, announce: bool = False
 ) -> asyncssh.SSHServerConnectionOptions:
     try:
         options = asyncssh.SSHServerConnectionOptions(
             **_common(offer, timing),
             server_version=VERSION,
             server_host_keys=list(private),
+            send_server_host_keys=announce,
             authorized_client_keys=None,
             known_client_hosts=None,
             allow_scp=False,

@@ -51,6 +51,15 @@ def hostile_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_the_first_host_key_of_a_type_is_used_and_all_of_permitted_types_are_announced() -> None:
+    other, waiting = keys.generate("ecdsa-sha2-nistp256")[0], keys.generate()[0]
+    made = options.partner_facing([PRIVATE, other, waiting], Algorithms(host_key_types=("ssh-ed25519",)), TIMING)
+    first, _, last = (keys.parse_private(text).public_data for text in (PRIVATE, other, waiting))
+    assert [(name, pair.public_data) for name, pair in made.server_host_keys.items()] == [(b"ssh-ed25519", first)]
+    assert list(made.all_server_host_keys) == [first, last]
+    assert not options.tunnel_client_end(PRIVATE, TIMING).all_server_host_keys
+
+
 @pytest.mark.parametrize("make", ALL)
 @pytest.mark.usefixtures("hostile_home")
 def test_nothing_comes_from_the_users_files(make: object) -> None:
@@ -150,11 +159,6 @@ def test_algorithms_that_do_not_fit_the_keys_are_refused(chosen: Algorithms) -> 
         with pytest.raises(UspError) as caught:
             make()
         assert caught.value.code == "key.algorithms"
-
-
-def test_two_host_keys_of_one_type_are_refused() -> None:
-    with pytest.raises(UspError):
-        options.partner_facing([PRIVATE, keys.generate()[0]], Algorithms(), TIMING)
 
 
 def test_a_copy_for_one_use_shares_no_state() -> None:
