@@ -26,12 +26,13 @@ class Profile(StrEnum):
 
 
 class Offer(NamedTuple):
-    """Names in order of preference. `host_key_types`: signatures of host keys and of logins."""
+    """Names in order of preference. `signature_types`: of logins with keys."""
 
     ciphers: tuple[str, ...]
     macs: tuple[str, ...]
     kex: tuple[str, ...]
     host_key_types: tuple[str, ...]
+    signature_types: tuple[str, ...]
 
 
 _GCM: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -47,6 +48,13 @@ _DH: Final = (
 )
 _ECDSA: Final = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 _RSA: Final = ("rsa-sha2-512", "rsa-sha2-256")
+_SIGNATURES: Final = (
+    "ssh-ed25519",
+    *_ECDSA,
+    *_RSA,
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+)
 
 MODERN: Final = Offer(
     # AES-GCM first: it is by far the cheapest on CPUs with AES instructions
@@ -59,31 +67,29 @@ MODERN: Final = Offer(
         "curve25519-sha256",
         "curve25519-sha256@libssh.org",
     ),
-    host_key_types=(
-        "ssh-ed25519",
-        *_ECDSA,
-        *_RSA,
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-    ),
+    host_key_types=_SIGNATURES,
+    signature_types=_SIGNATURES,
 )
 COMPATIBLE: Final = Offer(
     ciphers=(*MODERN.ciphers, *_CTR),
     macs=(*_ETM, *_MACS),
     kex=(*MODERN.kex, *_ECDH, *_DH),
-    host_key_types=MODERN.host_key_types,
+    host_key_types=_SIGNATURES,
+    signature_types=_SIGNATURES,
 )
 FIPS: Final = Offer(
     ciphers=(*_GCM, *_CTR),
     macs=(*_ETM, *_MACS),
     kex=("mlkem768nistp256-sha256", "mlkem1024nistp384-sha384", *_ECDH, *_DH),
     host_key_types=(*_ECDSA, *_RSA),
+    signature_types=(*_ECDSA, *_RSA),
 )
 LEGACY: Final = Offer(
     ciphers=(*COMPATIBLE.ciphers, "aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"),
     macs=(*COMPATIBLE.macs, "hmac-sha1-etm@openssh.com", "hmac-sha1"),
     kex=(*COMPATIBLE.kex, "diffie-hellman-group-exchange-sha1", "diffie-hellman-group14-sha1"),
-    host_key_types=(*COMPATIBLE.host_key_types, "ssh-rsa"),
+    host_key_types=(*_SIGNATURES, "ssh-rsa"),
+    signature_types=(*_SIGNATURES, "ssh-rsa"),
 )
 OFFERS: Final[Mapping[Profile, Offer]] = MappingProxyType(
     {Profile.MODERN: MODERN, Profile.COMPATIBLE: COMPATIBLE, Profile.FIPS: FIPS, Profile.LEGACY: LEGACY}
@@ -94,6 +100,7 @@ _MORE: Final = Offer(
     macs=("umac-128-etm@openssh.com", "umac-128@openssh.com"),
     kex=("diffie-hellman-group15-sha512", "diffie-hellman-group17-sha512", "diffie-hellman-group1-sha1"),
     host_key_types=(),
+    signature_types=(),
 )
 """Known, and in no profile."""
 
@@ -130,6 +137,7 @@ Cipher = Annotated[str, _enum("ciphers"), AfterValidator(_known("ciphers"))]
 Mac = Annotated[str, _enum("macs"), AfterValidator(_known("macs"))]
 Kex = Annotated[str, _enum("kex"), AfterValidator(_known("kex"))]
 HostKeyType = Annotated[str, _enum("host_key_types"), AfterValidator(_known("host_key_types"))]
+SignatureType = Annotated[str, _enum("signature_types"), AfterValidator(_known("signature_types"))]
 
 
 class Algorithms(BaseModel):
@@ -142,16 +150,20 @@ class Algorithms(BaseModel):
     macs: tuple[Mac, ...] = Field(default=(), description="Instead of the profile's")
     kex: tuple[Kex, ...] = Field(default=(), description="Key exchange, instead of the profile's")
     host_key_types: tuple[HostKeyType, ...] = Field(default=(), description="Host keys, instead of the profile's")
+    signature_types: tuple[SignatureType, ...] = Field(
+        default=(), description="Signatures of logins with keys, instead of the profile's"
+    )
 
     @model_validator(mode="after")
     def _nothing_old_by_accident(self) -> Self:
-        chosen = (*self.ciphers, *self.macs, *self.kex, *self.host_key_types)
-        old = [name for name in chosen if only_in_legacy(name)]
+        old = [name for category in self._given() for name in category if only_in_legacy(name)]
         if old and self.profile is not Profile.LEGACY:
-            raise ValueError(f"{', '.join(old)}: SHA-1 and CBC go with profile 'legacy' only")
+            raise ValueError(f"{', '.join(dict.fromkeys(old))}: SHA-1 and CBC go with profile 'legacy' only")
         return self
 
     def offer(self) -> Offer:
         """What is offered and accepted."""
-        given = (self.ciphers, self.macs, self.kex, self.host_key_types)
-        return Offer(*(mine or theirs for mine, theirs in zip(given, OFFERS[self.profile], strict=True)))
+        return Offer(*(mine or theirs for mine, theirs in zip(self._given(), OFFERS[self.profile], strict=True)))
+
+    def _given(self) -> Offer:
+        return Offer(self.ciphers, self.macs, self.kex, self.host_key_types, self.signature_types)

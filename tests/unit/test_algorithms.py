@@ -18,6 +18,7 @@ HERE = {
     "macs": get_mac_algs(),
     "kex": get_kex_algs(),
     "host_key_types": get_public_key_algs(),
+    "signature_types": get_public_key_algs(),
 }
 NEED_LIBRARIES = ("mlkem", "sntrup")
 """asyncssh has them where OpenSSL or liboqs has."""
@@ -59,4 +60,6 @@ def test_algorithms_are_known_and_old_ones_need_their_profile() -> None:
     assert wrong(profile="best")[0][0] == ("profile",)
     assert "ssh-rsa: SHA-1 and CBC go with profile 'legacy' only" in wrong(host_key_types=["ssh-rsa"])[0][1]
     assert Algorithms(profile=Profile.LEGACY, macs=("hmac-sha1",)).offer().macs == ("hmac-sha1",)
+    assert "ssh-rsa: SHA-1" in wrong(host_key_types=["ssh-rsa"], signature_types=["ssh-rsa"])[0][1]
+    assert Algorithms(signature_types=("ssh-ed25519",)).offer() == MODERN._replace(signature_types=("ssh-ed25519",))
     assert Algorithms().offer() == OFFERS[Profile.MODERN]

@@ -21,7 +21,7 @@ from asyncssh.packet import SSHPacket
 
 from usp.server.admission import Admission
 from usp.server.auth import Method
-from usp.ssh.login import LoginServer
+from usp.ssh.login import LoginServer, PartnerConnection
 from usp.ssh.requests import ON_A_CHANNEL, Restricted
 from usp.tasks import spawn
 
@@ -35,7 +35,7 @@ ChannelGrant = tuple["SftpChannel", asyncssh.SSHServerSession[bytes]]
 class Partner(Protocol):
     """Who answers for a partner's connection: the session."""
 
-    def partner_made(self, connection: Restricted) -> None: ...
+    def partner_made(self, connection: PartnerConnection) -> None: ...
 
     def partner_lost(self, exc: Exception | None) -> None: ...
 
@@ -52,7 +52,7 @@ class PartnerServer(LoginServer):
         self._admission = admission
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        assert isinstance(conn, Restricted)
+        assert isinstance(conn, PartnerConnection)
         self._partner.partner_made(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:

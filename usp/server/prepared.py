@@ -38,6 +38,8 @@ from usp.ssh.options import Timing, partner_facing, target_facing, tunnel_server
 _LIVE_RULES: Final = frozenset(each for each in RULE_COMBINATIONS if each[1] is not InboundSource.LDAP)
 """The combinations that this release can serve."""
 
+_NO_SIGNATURE: Final = "is of a type that the signature types of the Outbound Node leave out"
+
 Loc = tuple[str | int, ...]
 T = TypeVar("T")
 
@@ -156,6 +158,8 @@ class _Builder:
         )
         trusted = self._lines(rule.trusted_ca_keys, (*loc, "rule", "trusted_ca_keys"))
         dedicated = self._attempt((*loc, "rule", "dedicated"), partial(_login, rule.dedicated))
+        if dedicated and target and not all(map(partial(_can_sign, target), dedicated.keys)):
+            self._problems.append(Problem((*loc, "rule", "dedicated", "private_key"), _NO_SIGNATURE))
         accounts = self._accounts.get(rule.repository) if rule.repository else None
         return Door(listener, node, options, target, accounts, trusted, dedicated) if options and target else None
 
@@ -196,3 +200,7 @@ def _login(spec: CredentialsSpec | None) -> Login | None:
         return None
     private = [keys.parse_private(spec.private_key)] if spec.private_key else []
     return Login(spec.username, spec.password, keys.pairs(private) if private else ())
+
+
+def _can_sign(target: Target, pair: asyncssh.SSHKeyPair) -> bool:
+    return not set(pair.sig_algorithms).isdisjoint(target.options.signature_algs)

@@ -70,6 +70,11 @@ def header(source: Endpoint, destination: Endpoint) -> bytes:
     return V2 + bytes([_PROXY, 0x11 if four else 0x21]) + len(body).to_bytes(2) + body
 
 
+def begins(data: bytes) -> bool:
+    """Whether it looks as if a balancer had written it."""
+    return data.startswith((V1, V2))
+
+
 def _version_1(data: bytes) -> Header | Bad | None:
     end = data.find(b"\r\n", 0, MAX_V1)
     if end < 0:

@@ -41,7 +41,6 @@ from usp.sftp.records import Record, printable
 from usp.sftp.relay import Close, Relay
 from usp.ssh import connect, failures
 from usp.ssh.login import PartnerConnection
-from usp.ssh.requests import Restricted
 from usp.status import Outcome, SessionStatus
 
 log = get_logger(__name__)
@@ -51,6 +50,8 @@ MAX_CHANNELS: Final = 10
 
 AWAY: Final = "target not available, try again later"
 """All that a partner is told of what goes wrong behind us."""
+
+UNEXPECTED: Final = "it sent a PROXY header, and the listener's proxy_protocol is off"
 
 _TOO_MANY: Final = (asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many authentication failures")
 
@@ -108,7 +109,7 @@ class Session:
         self._trial = trial
         self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
-        self._partner: Restricted | None = None
+        self._partner: PartnerConnection | None = None
         self._lease: Lease | None = None
         self._link: Link | None = None
         self._exchanges: set[Exchange] = set()
@@ -175,6 +176,8 @@ class Session:
         if self._lease:
             await self._lease.release()
         outcome = self._outcome = self._outcome or self._judge()
+        if self._partner and proxy.begins(self._partner.first_words):
+            log.warn("proxy.unexpected", reason=UNEXPECTED, **self._names())
         self.measure()
         metrics.SESSIONS_TOTAL.labels(self._door.listener.name, outcome).inc()
         self._tell_end(outcome)
@@ -209,7 +212,7 @@ class Session:
 
     # --- the partner (see `inbound.Partner`) ---
 
-    def partner_made(self, connection: Restricted) -> None:
+    def partner_made(self, connection: PartnerConnection) -> None:
         self._partner = connection
         if self._outcome is not None:  # ended before it began
             self._loop.call_soon(connection.abort)

@@ -25,6 +25,8 @@ from usp.ssh.connect import ClientConnection
 from usp.ssh.hostkeys import Announcing
 from usp.ssh.kexinit import PENALISED, penalised
 
+FIRST: Final = 32
+"""Bytes that are kept to say what it was if it was not SSH."""
 SFTP_COMMANDS: Final = (None, "internal-sftp")
 """What a certificate's critical option `force-command` may say: nothing else is to be had here."""
 
@@ -48,6 +50,12 @@ class PartnerConnection(Announcing):
     """We are the SSH server, and a login may take several methods."""
 
     _owner: LoginServer
+    first_words = b""
+    """What came first; from who speaks SSH it is an identification."""
+
+    def _recv_version(self) -> bool:
+        self.first_words = self.first_words or bytes(self._inpbuf[:FIRST])
+        return super()._recv_version()
 
     async def send_userauth_success(self) -> None:
         if self._owner.logged_in():

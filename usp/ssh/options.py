@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 import asyncssh
 from asyncssh import kex as _kex
 
-from usp.algorithms import MODERN, OFFERS, Algorithms
+from usp.algorithms import MODERN, Algorithms
 from usp.errors import UspError
 from usp.secret import Secret
 from usp.ssh import keys
@@ -66,16 +66,7 @@ def partner_facing(
     Of several host keys of one type, the first is used, and all are announced (`usp.ssh.hostkeys`).
     """
     private = [keys.parse_private(text) for text in host_keys]
-    options = _server(private, _offer(algorithms), timing, announce=True)
-    types = algorithms.offer().host_key_types
-    options.server_host_keys = OrderedDict(
-        (name, pair) for name, pair in options.server_host_keys.items() if name.decode("ascii") in types
-    )
-    options.all_server_host_keys = OrderedDict(
-        (data, pair)
-        for data, pair in options.all_server_host_keys.items()
-        if any(name.decode("ascii") in types for name in pair.host_key_algorithms)
-    )
+    options = _server(private, _offer(algorithms), timing, algorithms.offer().host_key_types, announce=True)
     if not options.server_host_keys:
         raise UspError("key.algorithms", "no host key is of a permitted host key type")
     return options
@@ -113,7 +104,7 @@ def tunnel_server_end(
 
 def tunnel_client_end(private_key: Secret, timing: Timing) -> asyncssh.SSHServerConnectionOptions:
     """usp-client's end of a tunnel: SSH server, though it made the connection. Its own key is the host key."""
-    options = _server([keys.parse_private(private_key)], _TUNNEL_OFFER, timing)
+    options = _server([keys.parse_private(private_key)], _TUNNEL_OFFER, timing, SIGNATURES)
     options.password_auth = options.kbdint_auth = False
     return options
 
@@ -130,12 +121,12 @@ def one_use(options: Options) -> Options:
 
 
 def _offer(algorithms: Algorithms) -> dict[str, list[str]]:
-    offer, signatures = algorithms.offer(), OFFERS[algorithms.profile].host_key_types
+    offer = algorithms.offer()
     return {
         "kex_algs": list(offer.kex if algorithms.kex else (name for name in offer.kex if name in _KEX_HERE)),
         "encryption_algs": list(offer.ciphers),
         "mac_algs": list(offer.macs),
-        "signature_algs": list(dict.fromkeys((*signatures, *offer.host_key_types))),
+        "signature_algs": list(offer.signature_types),
     }
 
 
@@ -164,7 +155,12 @@ def _common(offer: dict[str, list[str]], timing: Timing) -> dict[str, Any]:
 
 
 def _server(
-    private: Sequence[asyncssh.SSHKey], offer: dict[str, list[str]], timing: Timing, *, announce: bool = False
+    private: Sequence[asyncssh.SSHKey],
+    offer: dict[str, list[str]],
+    timing: Timing,
+    types: Sequence[str],
+    *,
+    announce: bool = False,
 ) -> asyncssh.SSHServerConnectionOptions:
     try:
         options = asyncssh.SSHServerConnectionOptions(
@@ -181,9 +177,13 @@ def _server(
         )
     except ValueError as error:
         raise UspError("key.algorithms", str(error)) from None
-    names = options.server_host_keys
     options.server_host_keys = OrderedDict(
-        (n, p) for n, p in names.items() if n.decode("ascii") in offer["signature_algs"]
+        (name, pair) for name, pair in options.server_host_keys.items() if name.decode("ascii") in types
+    )
+    options.all_server_host_keys = OrderedDict(
+        (data, pair)
+        for data, pair in options.all_server_host_keys.items()
+        if any(name.decode("ascii") in types for name in pair.host_key_algorithms)
     )
     return options
 

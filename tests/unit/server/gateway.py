@@ -13,6 +13,7 @@ import asyncssh
 from argon2 import PasswordHasher
 from asyncssh.stream import SSHServerStreamSession
 
+from usp.algorithms import Algorithms
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.model import FilterAction, ListenerType
 from usp.passwords import REMEMBERED_SECONDS, Passwords
@@ -92,6 +93,7 @@ def snapshot(
     accounts: Sequence[AccountSpec] = (),
     banner: str = "",
     host_keys: tuple[Secret, ...] = (HOST_KEY,),
+    algorithms: Algorithms = Algorithms(),  # noqa: B008  (it is frozen)
     **at_target: Any,
 ) -> Snapshot:
     """`of`: the node's Rule, by default 1. `at_target`: more fields of the target."""
@@ -102,6 +104,7 @@ def snapshot(
         host_keys=host_keys,
         rule=of or rule(),
         banner=banner,
+        algorithms=algorithms,
     )
     target = TargetSpec(id="o1", name="target", host="127.0.0.1", port=port, host_keys=(pinned,), **at_target)
     repositories = (RepositorySpec(id="a1", name="accounts", accounts=tuple(accounts)),) if accounts else ()

@@ -24,6 +24,7 @@ from tests.unit.server.gateway import (
     serving,
 )
 from tests.unit.server.gateway import rule as make_rule
+from usp.algorithms import Algorithms
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
 from usp.server.messages import MayTry, Result, Tried, Verdict
@@ -186,6 +187,14 @@ async def test_rule_9_takes_any_of_the_accounts_keys(target: Target, key: asyncs
         assert logins(gateway) == [("publickey", "ok")]
         assert gateway.told("login")[0]["key"] == keys.fingerprint(key)
         assert gateway.told("login")[0]["methods"] == "publickey"
+
+
+async def test_a_key_whose_signature_type_the_node_leaves_out(target: Target) -> None:
+    only = Algorithms(signature_types=("ssh-ed25519",))
+    async with serve(target, rule(KEY_METHOD, DEDICATED), algorithms=only) as gateway:
+        await gets_in(gateway, None, MINE)
+        await is_refused(gateway, None, SECOND)
+        assert await gateway.outcome() is Outcome.AUTH_DENIED
 
 
 async def test_rule_9_refuses_all_else(target: Target) -> None:

@@ -143,6 +143,18 @@ def test_problems_of_accounts_and_credentials() -> None:
     assert set(problems(without)) == {"listeners.0.nodes.0.rule.repository", "listeners.0.nodes.0.rule.dedicated"}
 
 
+def test_a_key_that_may_not_sign_at_the_target() -> None:
+    source, out = InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED
+    of = rule(InboundMethod.PASSWORD, source, out, CredentialsSpec(username="u", private_key=OTHER_KEY))
+    made = snapshot(22, of=of, accounts=[AccountSpec(username="a")])
+    assert problems(made) == {}
+    made = changed(made, "listeners.0.target.algorithms", {"signature_types": ["rsa-sha2-512"]})
+    assert problems(made) == {
+        "listeners.0.nodes.0.rule.dedicated.private_key": "is of a type that the signature types of the Outbound Node "
+        "leave out"
+    }
+
+
 def test_ten_thousand_accounts_take_little_time() -> None:
     accounts = [AccountSpec(username=f"u{n}", public_keys=(OTHER_LINE,)) for n in range(10_000)]
     source, out = InboundSource.ACCOUNT_REPOSITORY, OutboundCredentials.DEDICATED

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usp.server.proxy import LOCAL, MAX_LENGTH, V2, Bad, Header, header, parse
+from usp.server.proxy import LOCAL, MAX_LENGTH, V2, Bad, Header, begins, header, parse
 
 SSH = b"SSH-2.0-partner\r\n"
 
@@ -44,6 +44,11 @@ def test_a_header(header: bytes, source: tuple[str, int] | None) -> None:
     assert parse(header + SSH) == Header(len(header), source)
     for end in range(len(header)):
         assert parse(header[:end]) is None
+
+
+def test_what_looks_like_a_header() -> None:
+    assert all(begins(data) for data, _ in WHOLE)
+    assert not any(map(begins, (b"", SSH, b"PROX", V2[:-1])))
 
 
 def test_what_is_written() -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.tunnel_pair import client, gate, until
 from tests.unit.server.balancer import balancer
 from tests.unit.server.gateway import OTHER_LINE, PASSWORD, USER, Target, limits, serving
+from usp.server import proxy
 from usp.server.session import AWAY, MAX_CHANNELS
 from usp.snapshot import PathSpec
 from usp.status import Outcome
@@ -110,6 +111,19 @@ async def test_another_host_key(target: Target, capsys: pytest.CaptureFixture[st
         assert await gateway.outcome() is Outcome.HOST_KEY_MISMATCH
         assert target.logins == 0
     assert "code=target.host_key_mismatch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("header", [proxy.LOCAL, b"PROXY TCP4 192.0.2.7 192.0.2.8 4711 22\r\n"])
+async def test_a_balancer_whose_headers_nobody_expects_is_told_of(
+    header: bytes, target: Target, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(target.port) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(header + b"SSH-2.0-partner\r\n")
+        await reader.read()
+        writer.close()
+        assert await gateway.outcome() is Outcome.PROTOCOL_ERROR
+    assert "proxy.unexpected" in capsys.readouterr().err
 
 
 async def test_no_tunnel_link(target: Target) -> None:

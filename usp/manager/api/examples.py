@@ -115,6 +115,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "seen_at": Word("When it last answered", MOMENT),
     "server": Word("The Proxy Server's name", "usp-server"),
     "sessions": Word("How many partners are connected", 3),
+    "signature_types": Word("Signatures of logins with keys", ["ssh-ed25519"]),
     "since": Word("Since when, Unix time", 1767268800.0),
     "slot": Word("The worker's place", 0),
     "slots": Word("Its workers", []),
