@@ -83,6 +83,16 @@ class _Ours(Lean, Windows, FastPath):
     def resume_writing(self) -> None:
         self.congestion.release("transport")
 
+    def _send_kexinit(self) -> None:
+        """Until there are new keys, asyncssh keeps all that is sent, outside of the channels' buffers: what a peer that
+        does not go on with the key exchange makes it keep has to be bounded, too."""
+        self.congestion.hold("keys")
+        super()._send_kexinit()
+
+    def send_newkeys(self, k: bytes, h: bytes) -> None:
+        super().send_newkeys(k, h)
+        self.congestion.release("keys")
+
     def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
         """asyncssh takes a packet without a type for a bug of its own, and goes without a word."""
         error = (exc_info or sys.exc_info())[1]

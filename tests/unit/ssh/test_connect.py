@@ -303,3 +303,18 @@ async def test_a_packet_without_a_type_is_an_error_of_the_peer(kind: str) -> Non
         assert await pair.until(lambda: pair.ends[1][0].lost and pair.ends[0][0].lost)
         assert isinstance(pair.ends[1][0].exc, asyncssh.ProtocolError)
         assert isinstance(pair.ends[0][0].exc, asyncssh.ProtocolError), "it was told"
+
+
+async def test_a_connection_is_congested_until_its_new_keys_are_there() -> None:
+    async with pump.joined(cipher="aes128-gcm@openssh.com") as pair:
+        await pair.open(1 << 30, 1 << 15)
+        client, server = pair.connections
+        told: list[bool] = []
+        server.congestion.watch(told.append)
+        assert not server.congestion
+        client._send_kexinit()
+        client._kexinit_sent = True
+        assert await pair.until(lambda: bool(told))
+        assert server.congestion, "or a peer that stops here makes us keep what it has a window for"
+        assert await pair.until(lambda: len(told) == 2 and not client.congestion)
+        assert told == [True, False]
