@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag, StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -180,6 +181,7 @@ EXTENSIONS: Final[Mapping[bytes, Op]] = MappingProxyType(
 """name in SSH_FXP_EXTENDED -> operation; also what may be announced in SSH_FXP_VERSION."""
 
 
+@lru_cache(maxsize=64)  # so many combinations are there
 def open_classes(pflags: int) -> frozenset[OpClass]:
     """What opening with these flags may do."""
     classes = set()
