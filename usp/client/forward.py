@@ -21,6 +21,7 @@ from usp.errors import UspError
 from usp.ssh.connect import Congestion
 from usp.ssh.failures import said
 from usp.ssh.fastpath import write
+from usp.ssh.socketio import Inlet, Outlet
 
 LINGER: Final = 30.0
 """Seconds that a closed connection may take to hand over what it still holds."""
@@ -29,11 +30,14 @@ LINGER: Final = 30.0
 class Forward(asyncssh.SSHTCPSession[bytes]):
     """Relays between one channel of a link and one connection to a target."""
 
+    takes_views = True
+
     def __init__(self, ended: Callable[[Forward], None], congestion: Congestion) -> None:
         self._ended = ended
         self._congestion = congestion
         self._channel: Any = None
         self._transport: asyncio.Transport | None = None
+        self._outlet: Outlet | None = None
         self._early: list[bytes] = []
         self._stopped_by: set[str] = {"start"}  # why the target's socket is not read
         self._target_eof = self._channel_eof = False
@@ -43,11 +47,12 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
 
     def dialled(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._outlet = Outlet(transport)
         transport.pause_reading()
 
-    def from_target(self, data: bytes) -> None:
+    def from_target(self, data: memoryview) -> None:
         if self._channel is None:
-            self._early.append(data)
+            self._early.append(bytes(data))
         elif not self._channel.is_closing():
             write(self._channel, data)
 
@@ -91,9 +96,9 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         self._congestion.watch(self._link_full)
         self._read_target("start", stop=False)
 
-    def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
+    def data_received(self, data: bytes | memoryview, datatype: int | None = None) -> None:
+        if self._transport is not None and self._outlet is not None:
+            self._outlet.write(memoryview(data))
 
     def eof_received(self) -> bool:
         self._channel_eof = True
@@ -166,7 +171,7 @@ class _TargetSide(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._forward.dialled(cast("asyncio.Transport", transport))  # uvloop's is no instance of it
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: memoryview) -> None:  # type: ignore[override]
         self._forward.from_target(data)
 
     def eof_received(self) -> bool:
@@ -210,7 +215,7 @@ async def _dial(forward: Forward, addresses: tuple[str, ...], port: int) -> None
     failed: OSError | None = None
     for address in addresses:
         try:
-            await asyncio.get_running_loop().create_connection(lambda: _TargetSide(forward), address, port)
+            await asyncio.get_running_loop().create_connection(lambda: Inlet(_TargetSide(forward)), address, port)
         except OSError as error:
             failed = error
         else:

@@ -22,6 +22,7 @@ from usp.secret import Secret
 from usp.ssh.fastpath import FastPath
 from usp.ssh.lean import Lean
 from usp.ssh.options import TUNNEL_PACKET, TUNNEL_WINDOW, one_use
+from usp.ssh.socketio import Inlet
 from usp.ssh.window import Windows
 
 
@@ -242,7 +243,7 @@ def _on(sock: socket.socket) -> Start:
         try:
             # Not create_connection: on a socket that is reset at once, uvloop's closes the descriptor but not `sock`,
             # which then closes somebody else's when it is collected.
-            await asyncio.get_running_loop().connect_accepted_socket(factory, sock)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: Inlet(factory()), sock)
         except BaseException:
             sock.close()
             raise
@@ -253,7 +254,7 @@ def _on(sock: socket.socket) -> Start:
 def _over_tcp(host: str, port: int, timeout: float) -> Start:
     async def start(factory: Callable[[], Any]) -> None:
         async with asyncio.timeout(timeout):
-            await asyncio.get_running_loop().create_connection(factory, host, port)
+            await asyncio.get_running_loop().create_connection(lambda: Inlet(factory()), host, port)
 
     return start
 

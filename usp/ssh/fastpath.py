@@ -29,7 +29,6 @@ Buffers
 from __future__ import annotations
 
 import asyncio
-import os
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -39,6 +38,7 @@ from asyncssh.channel import SSHChannel
 
 from usp.ssh import aead
 from usp.ssh.readevent import BLOCK, PADDING, Passing, ReadEvent
+from usp.ssh.socketio import Outlet
 
 DATA: Final = 94
 WINDOW_ADJUST: Final = 93
@@ -100,16 +100,13 @@ class FastPath(_Base):
         self._kept = bytearray()  # the beginning of a packet for `_opener`
         self._opener: aead.Cipher | None = None  # for the packet that begins next, if that is for us to read
         self._sealer: aead.Cipher | None = None
-        self._fd = -1
-        self._inside = False  # a tunnel link's channel is our transport
+        self._outlet: Outlet | None = None  # None: a tunnel link's channel is our transport
         self._heard = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._inside = isinstance(transport, SSHChannel)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and not self._inside:
-            self._fd = sock.fileno()
+        if not isinstance(transport, SSHChannel):
+            self._outlet = Outlet(transport)
 
     # --- keys ---
 
@@ -390,18 +387,10 @@ class FastPath(_Base):
             _idle.append(batch)
 
     def _write_out(self, transport: Any, view: memoryview) -> None:
-        """At once, if nothing waits: then the batch can be used again, and the event loop has nothing to remember."""
-        if self._inside:
+        if self._outlet is None:
             write(transport, view)
-            return
-        sent = 0
-        if self._fd >= 0 and not transport.get_write_buffer_size() and not transport.is_closing():
-            try:
-                sent = os.write(self._fd, view)
-            except OSError:  # EAGAIN; the transport will meet any other error itself
-                sent = 0
-        if sent < len(view):
-            transport.write(bytes(view[sent:]))
+        else:
+            self._outlet.write(view)
 
     def _force_close(self, exc: Exception | None) -> None:
         self.flush()

@@ -19,6 +19,7 @@ from usp.secret import Secret
 from usp.ssh import connect, fastpath, keys, options
 from usp.ssh.connect import ClientConnection, ServerConnection
 from usp.ssh.fastpath import FastPath, write
+from usp.ssh.socketio import Outlet
 
 PRIVATE, PUBLIC = keys.generate()
 CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
@@ -264,8 +265,8 @@ async def corrupted(change: Any, seconds: float = 5.0) -> tuple[Exception | None
             def __getattr__(self, name: str) -> Any:
                 return getattr(self._transport, name)
 
-        client_connection._fd = -1
-        client_connection._transport = Tampering(client_connection._transport)  # type: ignore[assignment]
+        client_connection._outlet = Outlet(Tampering(client_connection._transport))
+        client_connection._outlet.fd = -1
         write(client.channel, os.urandom(5000))
         return await asyncio.wait_for(server.lost, seconds), bytes(server.got)
 
