@@ -6,7 +6,8 @@ one by one with time; from the limit on every further one doubles the penalty. T
 (OpenSSH's client offers all keys of its agent first) are taken back.
 
 A penalised source is refused at accept. A penalised user name is refused at login, whatever the password, except from
-sources where it has logged in before: who guesses alice's password cannot lock alice out.
+sources where it has logged in before: who guesses alice's password cannot lock alice out. Nor can strangers who connect
+and stay: they take each other's places only.
 
 What is remembered is bounded: the entries that were touched longest ago go first. Times are seconds of one monotonic
 clock.
@@ -119,7 +120,7 @@ class Ledger:
             return Refusal.PER_SOURCE
         if 0 < limits.unauthenticated_per_source <= self._waiting[source]:
             return Refusal.UNAUTHENTICATED_PER_SOURCE
-        if 0 < limits.unauthenticated <= self._waiting.total():
+        if 0 < limits.unauthenticated <= self._waiting.total() and source not in self._known:
             return Refusal.UNAUTHENTICATED
         return None
 

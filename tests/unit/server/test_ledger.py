@@ -133,7 +133,9 @@ def test_unauthenticated_at_once() -> None:
     ledger.opened("3", THERE, "l")
     assert ledger.refusal(THERE, "l", 0.0) is Refusal.UNAUTHENTICATED
     assert ledger.authenticated("1", "alice", 0.0)
-    assert ledger.refusal(HERE, "l", 0.0) is None
+    ledger.opened("4", THERE, "l")
+    assert ledger.refusal("192.0.2.3", "l", 0.0) is Refusal.UNAUTHENTICATED
+    assert ledger.refusal(HERE, "l", 0.0) is None, "somebody has logged in from there before"
     ledger.ended("2", Outcome.PARTNER_CLOSED, 0.0)
     ledger.ended("1", Outcome.COMPLETED, 0.0)
     assert ledger.refusal(HERE, "l", 0.0) is None
