@@ -24,6 +24,7 @@ from usp.errors import UspError
 from usp.limits import Limits
 from usp.model import ProxyProtocol
 from usp.server import reception
+from usp.server.ledger import Kind
 from usp.server.supervisor import Supervisor
 from usp.snapshot import ListenerSpec
 from usp.status import AckResult
@@ -223,6 +224,7 @@ async def test_the_budget_of_a_target_is_exact_across_workers(capsys: pytest.Cap
             writer.write(b"try user-0\n")
             assert await hear(reader) == b"granted\n", "known there"
             writer.write(b"accepted user-0\nwrong user-0\n")
+            await until(lambda: supervisor.reception._ledger._entries[Kind.SOURCE])
             reader, writer = partners[1]
             for key, answer in (("target:target", b"denied\n"), ("source:127.0.0.1", b"granted\n")):
                 supervisor.reception.release(key)
