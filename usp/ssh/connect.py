@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncssh
 from asyncssh.packet import PacketDecodeError
@@ -33,6 +33,13 @@ class Login:
     username: str
     password: Secret | None = None
     keys: Sequence[asyncssh.SSHKeyPair] = ()
+
+
+BACKLOG: Final = 16 << 20
+"""Bytes for a socket that takes none, far above what is sent unasked. Data stops before that; answers do not,
+and a peer that does not read them may send any number."""
+
+LOOK_SECONDS = 0.5
 
 
 class Congestion:
@@ -77,9 +84,20 @@ class _Ours(Lean, Windows, FastPath):
         super().__init__(*args, **kwargs)
         self.congestion = Congestion()
         self.at_end: list[Callable[[], None]] = []
+        self._look: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
         self.congestion.hold("transport")
+        if self._look is None:
+            self._look = self._loop.call_later(LOOK_SECONDS, self._look_at_backlog)
+
+    def _look_at_backlog(self) -> None:
+        self._look = None
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if waiting > BACKLOG:
+            self._force_close(asyncssh.ConnectionLost("The peer asks and asks, and does not read the answers"))
+        elif waiting:
+            self._look = self._loop.call_later(LOOK_SECONDS, self._look_at_backlog)
 
     def resume_writing(self) -> None:
         self.congestion.release("transport")

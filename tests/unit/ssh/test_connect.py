@@ -318,3 +318,18 @@ async def test_a_connection_is_congested_until_its_new_keys_are_there() -> None:
         assert server.congestion, "or a peer that stops here makes us keep what it has a window for"
         assert await pair.until(lambda: len(told) == 2 and not client.congestion)
         assert told == [True, False]
+
+
+@pytest.mark.parametrize(("waiting", "ends"), [(connect.BACKLOG + 1, True), (connect.BACKLOG, False), (0, False)])
+async def test_a_peer_that_never_reads_its_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, waiting: int, ends: bool
+) -> None:
+    monkeypatch.setattr(connect, "LOOK_SECONDS", 0.01)
+    async with pump.joined(cipher="aes128-gcm@openssh.com") as pair:
+        await pair.open(1 << 20, 1 << 15)
+        server, end = pair.connections[1], pair.ends[1][0]
+        monkeypatch.setattr(pair.ways[1], "get_write_buffer_size", lambda: waiting)
+        server.pause_writing()
+        await asyncio.sleep(0.1)
+        assert end.lost is ends
+        assert (server._look is not None) is (waiting == connect.BACKLOG), "it looks again while something waits"
