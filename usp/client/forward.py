@@ -21,7 +21,7 @@ from usp.errors import UspError
 from usp.ssh.connect import Congestion
 from usp.ssh.failures import said
 from usp.ssh.fastpath import write
-from usp.ssh.socketio import Inlet, Outlet
+from usp.ssh.socketio import Intake, Outlet
 
 LINGER: Final = 30.0
 """Seconds that a closed connection may take to hand over what it still holds."""
@@ -215,7 +215,7 @@ async def _dial(forward: Forward, addresses: tuple[str, ...], port: int) -> None
     failed: OSError | None = None
     for address in addresses:
         try:
-            await asyncio.get_running_loop().create_connection(lambda: Inlet(_TargetSide(forward)), address, port)
+            await asyncio.get_running_loop().create_connection(lambda: Intake(_TargetSide(forward)), address, port)
         except OSError as error:
             failed = error
         else:

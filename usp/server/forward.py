@@ -17,9 +17,11 @@ import asyncssh
 from usp.server.splice import Over, Side, at_once, close
 from usp.ssh.connect import Congestion
 from usp.ssh.fastpath import write
+from usp.ssh.readevent import EVENT, HEADROOM, TAILROOM, Passing
 
 _scratch: Final = memoryview(bytearray(256 << 10))
 """What was just read from a partner; it is copied or encrypted before anybody else reads."""
+_room: Final = _scratch[HEADROOM:-TAILROOM]
 
 
 class Forward(asyncssh.SSHTCPSession[bytes]):
@@ -73,7 +75,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
     def _readable(self) -> None:
         self.last_active = self._loop.time()
         try:
-            count = self._partner.recv_into(_scratch)
+            count = self._partner.recv_into(_room)
         except BlockingIOError:
             return
         except OSError as error:
@@ -85,7 +87,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             if not self.bytes_in:
                 self._heard()
             self.bytes_in += count
-            write(self._channel, _scratch[:count])
+            passing = Passing.around(_scratch, count)
+            EVENT.hand(passing, write, self._channel, passing.data)
         else:
             self._partner_ended = True
             self._loop.remove_reader(self._partner.fileno())

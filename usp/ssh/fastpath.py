@@ -37,10 +37,9 @@ from asyncssh import connection as _connection
 from asyncssh.channel import SSHChannel
 
 from usp.ssh import aead
-from usp.ssh.readevent import BLOCK, PADDING, Passing, ReadEvent
+from usp.ssh.readevent import DATA, EVENT, HEADROOM, TAILROOM, Passing, padded
 from usp.ssh.socketio import Outlet
 
-DATA: Final = 94
 WINDOW_ADJUST: Final = 93
 IGNORE: Final = 2
 
@@ -51,9 +50,6 @@ IDLE: Final = 4
 
 SCRATCH: Final = (256 << 10) + 2048
 """Room for one opened packet: asyncssh's largest, and what goes around it."""
-
-HEADROOM: Final = 4 + 10
-"""Packet length, and then padding length, type, channel, data length: what stands before a channel packet's data."""
 
 _RELIED_ON: Final = {
     _connection.SSHConnection: (
@@ -74,7 +70,6 @@ _idle: list[memoryview] = []
 """Idle batches; a few are enough, because a batch is in use during one read event only."""
 
 _HEAD: Final = Struct(">BBII")  # padding length, type, channel, data length or window
-_PACKET: Final = Struct(">IBBII")  # the same behind the packet's length
 _U32: Final = Struct(">I")
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -83,9 +78,6 @@ if TYPE_CHECKING:
     _Base = _connection.SSHConnection
 else:
     _Base = object
-
-
-_event = ReadEvent()
 
 
 class FastPath(_Base):
@@ -120,7 +112,7 @@ class FastPath(_Base):
 
     def data_received(self, data: bytes | memoryview, datatype: int | None = None) -> None:
         self._keepalive_count = 0  # whatever comes is a sign of life: a slow link is not a dead one
-        _event.depth += 1
+        EVENT.depth += 1
         try:
             if self._opener is None:
                 self._inpbuf += data
@@ -134,9 +126,9 @@ class FastPath(_Base):
         except Exception:
             self.internal_error()
         finally:
-            _event.depth -= 1
-            if not _event.depth and _event.waiting:
-                _event.flush()
+            EVENT.depth -= 1
+            if not EVENT.depth and EVENT.waiting:
+                EVENT.flush()
 
     def _keepalive_timer_callback(self) -> None:
         """asyncssh sets the timer anew for every packet; here it looks, when it ends, at when the last one came."""
@@ -264,14 +256,10 @@ class FastPath(_Base):
             channel._accept_data(bytes(data))
         elif count and channel._send_state not in ("close_pending", "closed"):
             channel._recv_window -= count
-            around, _event.passing = _event.passing, Passing(text, length, data)
-            try:
-                if channel._recv_window < channel._init_recv_window / 2:
-                    channel._deliver_data(data, None)  # type: ignore[arg-type]  # it grants new window first
-                else:
-                    session.data_received(data, None)
-            finally:
-                _event.passing = around
+            # `_deliver_data` grants new window first
+            low = channel._recv_window < channel._init_recv_window / 2
+            deliver = channel._deliver_data if low else session.data_received
+            EVENT.hand(Passing(text, length, data), deliver, data, None)
         return True
 
     def _window_adjust(self, channel: SSHChannel[bytes], count: int) -> bool:
@@ -307,35 +295,26 @@ class FastPath(_Base):
             count = min(total - sent, channel._send_window, channel._send_pktsize)
             if not count:
                 break
-            if count < total:
-                self._seal(channel, data[sent : sent + count], None)
-            else:
-                passing, number = _event.passing, channel._send_chan
-                assert number is not None
-                self._seal(channel, data, passing.body(number) if passing and passing.data is data else None)
+            self._seal(channel, data if count == total else data[sent : sent + count])
             channel._send_window -= count
             sent += count
         return sent
 
-    def _seal(self, channel: SSHChannel[bytes], data: Bytes, body: memoryview | None) -> None:
-        """One CHANNEL_DATA packet with `data`. `body`: the packet's text, if it is there already."""
+    def _seal(self, channel: SSHChannel[bytes], data: Bytes) -> None:
+        """One CHANNEL_DATA packet with `data`."""
+        passing, number, count = EVENT.passing, channel._send_chan, len(data)
+        assert number is not None
         assert self._sealer is not None
-        count = len(data)
-        if body is None:
-            padding = 4 + -(count + 14) % BLOCK
-            length = 10 + count + padding
-        else:
-            length = len(body)
+        body = passing.body(number) if passing is not None and passing.data is data else None
+        length = padded(count) if body is None else len(body)
         end = 4 + length + aead.TAG
         batch, at = self._room(end)
         packet = batch[at : at + end]
         if body is None:
-            _PACKET.pack_into(packet, 0, length, padding, DATA, channel._send_chan, count)
             packet[HEADROOM : HEADROOM + count] = data
-            packet[HEADROOM + count : 4 + length] = PADDING[:padding]
-            body = packet[4 : 4 + length]
-        else:
-            _U32.pack_into(packet, 0, length)
+            body = Passing.around(packet, count).body(number)
+            assert body is not None
+        _U32.pack_into(packet, 0, length)
         self._sealer.seal(self._send_seq, packet, body)
         self._send_seq = (self._send_seq + 1) & 0xFFFFFFFF
         self._rekey_bytes_sent += length
@@ -368,29 +347,31 @@ class FastPath(_Base):
 
     def _room(self, size: int) -> tuple[memoryview, int]:
         """The batch, and from where in it there are at least `size` bytes."""
-        if self._batch is not None and self._batched + size > len(self._batch):
+        if self._batch is not None and self._batched + size > len(self._batch) - TAILROOM:
             self.flush()
         if self._batch is None:
+            size += HEADROOM + TAILROOM
             self._batch = _idle.pop() if _idle and size <= BATCH else memoryview(bytearray(max(BATCH, size)))
-            _event.add(self)
+            self._batched = HEADROOM
+            EVENT.add(self)
         return self._batch, self._batched
 
     def flush(self) -> None:
         """Give the waiting packets to the transport."""
-        batch, size = self._batch, self._batched
-        self._batch, self._batched = None, 0
+        batch, size = self._batch, self._batched - HEADROOM
+        self._batch = None
         if batch is None:
             return
         if size and self._transport is not None:
-            self._write_out(self._transport, batch[:size])
+            self._write_out(Passing.around(batch, size))
         if len(batch) == BATCH and len(_idle) < IDLE:
             _idle.append(batch)
 
-    def _write_out(self, transport: Any, view: memoryview) -> None:
-        if self._outlet is None:
-            write(transport, view)
-        else:
-            self._outlet.write(view)
+    def _write_out(self, passing: Passing) -> None:
+        if self._outlet is not None:
+            self._outlet.write(passing.data)
+        elif self._transport is not None:
+            EVENT.hand(passing, write, self._transport, passing.data)
 
     def _force_close(self, exc: Exception | None) -> None:
         self.flush()

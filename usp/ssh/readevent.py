@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final, Protocol
 
-PADDING: Final = os.urandom(256)
-"""RFC 4253, section 6, wants random padding because of ciphers whose blocks leak; an AEAD does not care."""
+DATA: Final = 94
+HEADROOM: Final = 4 + 10
+"""Packet length, and then padding length, type, channel, data length: what stands before a channel packet's data."""
+TAILROOM: Final = 48
+"""Padding and tag: what stands behind it, in a packet of our own making."""
 
-BLOCK: Final = 16
-"""What is sealed in a packet is a multiple of it, for every cipher of the fast path."""
+_BLOCK: Final = 16  # what is sealed in a packet is a multiple of it, for every cipher of the fast path
+_HEAD: Final = Struct(">BBII")
+_PADDING: Final = os.urandom(256)  # RFC 4253, section 6: for ciphers whose blocks leak; an AEAD does not care
 
-_CHANNEL: Final = Struct(">I")
-_DATA: Final = 10  # where the data begins: after padding length, type, channel, data length
+
+def padded(count: int) -> int:
+    """The length of a packet's text with so much data."""
+    return 10 + count + 4 + -(count + 14) % _BLOCK
 
 
 class Sender(Protocol):
@@ -28,26 +35,34 @@ class Sender(Protocol):
 
 
 class Passing:
-    """The data packet that is being handed to a session: who writes all of its `data` on can have it as it stands."""
+    """Data with room for a packet around it: who writes all of `data` on has it sealed where it stands.
 
-    __slots__ = ("data", "length", "text")
+    `text` has `length` bytes for the packet's text, with `data` after its first 10.
+    """
+
+    __slots__ = ("_length", "_text", "data")
 
     def __init__(self, text: memoryview, length: int, data: memoryview) -> None:
-        self.text = text
-        self.length = length
         self.data = data
+        self._text = text
+        self._length = length
+
+    @classmethod
+    def around(cls, buffer: memoryview, count: int) -> Passing:
+        """`count` bytes that stand in a buffer behind `HEADROOM`."""
+        return cls(buffer[4:], padded(count), buffer[HEADROOM : HEADROOM + count])
 
     def body(self, channel: int) -> memoryview | None:
-        """The packet's text, to be sealed for another channel; None: it has not the size that all ciphers take.
+        """The text of a CHANNEL_DATA packet for a channel; None: it has not the length that all ciphers take.
 
-        Nothing of its sender's stays in it but the data.
+        If it was another's packet, nothing stays of it but the data.
         """
-        text, length = self.text, self.length
-        if length % BLOCK:
+        text, length, count = self._text, self._length, len(self.data)
+        if length % _BLOCK:
             return None
-        _CHANNEL.pack_into(text, 2, channel)
-        end = _DATA + len(self.data)
-        text[end:length] = PADDING[: length - end]
+        end = 10 + count
+        _HEAD.pack_into(text, 0, length - end, DATA, channel, count)
+        text[end:length] = _PADDING[: length - end]
         return text[:length]
 
 
@@ -57,7 +72,7 @@ class ReadEvent:
     def __init__(self) -> None:
         self.depth = 0
         self.waiting: list[Sender] = []
-        self.passing: Passing | None = None
+        self.passing: Passing | None = None  # what is being handed to whom may write it on
         self._due_on: Any = None
 
     def add(self, sender: Sender) -> None:
@@ -69,6 +84,14 @@ class ReadEvent:
             self._due_on = loop
             loop.call_soon(self._flush_due)
 
+    def hand(self, passing: Passing, receive: Callable[..., object], *arguments: object) -> None:
+        """Call somebody who may write `passing.data` on."""
+        around, self.passing = self.passing, passing
+        try:
+            receive(*arguments)
+        finally:
+            self.passing = around
+
     def _flush_due(self) -> None:
         self._due_on = None
         self.flush()
@@ -77,3 +100,6 @@ class ReadEvent:
         # A flush of a connection inside a link makes the link wait in its turn.
         while self.waiting:
             self.waiting.pop(0).flush()
+
+
+EVENT: Final = ReadEvent()

@@ -11,7 +11,10 @@ import asyncio
 import os
 from typing import Any, Final
 
+from usp.ssh.readevent import EVENT, HEADROOM, TAILROOM, Passing
+
 _buffer: Final = memoryview(bytearray(256 << 10))
+_room: Final = _buffer[HEADROOM:-TAILROOM]
 
 
 class Inlet(asyncio.BufferedProtocol):
@@ -29,10 +32,18 @@ class Inlet(asyncio.BufferedProtocol):
         self.resume_writing = receiver.resume_writing  # type: ignore[method-assign]
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _buffer
+        return _room
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._receiver.data_received(_buffer[:nbytes])
+        self._receiver.data_received(_room[:nbytes])
+
+
+class Intake(Inlet):
+    """The same for a receiver who writes all of it on to a channel."""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        passing = Passing.around(_buffer, nbytes)
+        EVENT.hand(passing, self._receiver.data_received, passing.data)
 
 
 class Outlet:

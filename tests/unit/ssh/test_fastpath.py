@@ -19,6 +19,7 @@ from usp.secret import Secret
 from usp.ssh import connect, fastpath, keys, options
 from usp.ssh.connect import ClientConnection, ServerConnection
 from usp.ssh.fastpath import FastPath, write
+from usp.ssh.readevent import Passing
 from usp.ssh.socketio import Outlet
 
 PRIVATE, PUBLIC = keys.generate()
@@ -324,9 +325,9 @@ async def test_packets_of_one_tick_are_one_write() -> None:
         writes: list[int] = []
         out = client_connection._write_out
 
-        def counted(transport: Any, view: memoryview) -> None:
-            writes.append(len(view))
-            out(transport, view)
+        def counted(passing: Passing) -> None:
+            writes.append(len(passing.data))
+            out(passing)
 
         client_connection._write_out = counted  # type: ignore[method-assign]
         for _ in range(20):
