@@ -253,6 +253,11 @@ def test_weights_go_with_a_distribution_by_weight() -> None:
     assert wrong(distribution=Distribution.WEIGHTED, weight=0, alternates=(one, none)) == []
 
 
+def test_a_limit_goes_with_shared_connections() -> None:
+    node = OutboundNode(name="n", host="a", host_keys=("k",), sessions_per_connection=9)
+    assert [problem.loc for problem in node.problems()] == [("sessions_per_connection",)]
+
+
 def test_who_announces_partners_to_the_target() -> None:
     node = OutboundNode(name="n", host="a", host_keys=("k",), send_proxy_v2=True, connection_reuse=True)
     assert [problem.loc for problem in node.problems()] == [("send_proxy_v2",)]
