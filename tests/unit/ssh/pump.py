@@ -98,10 +98,15 @@ class Way(asyncio.Transport):
 
     def carry(self, size: int) -> None:
         """Hand on the next bytes, or the end."""
-        if piece := bytes(self.waiting[:size]):
+        if piece := self.waiting[:size]:
             del self.waiting[:size]
-            if not self.other._closing:
-                self.other.protocol.data_received(piece)
+            if self.other._closing:
+                return
+            if isinstance(self.other.protocol, connect.ServerConnection | connect.ClientConnection):
+                self.other.protocol.data_received(memoryview(piece))
+                piece[:] = bytes(len(piece))  # views are good during the call only
+            else:
+                self.other.protocol.data_received(bytes(piece))
         elif self._closing:
             self.other.lose()
 
