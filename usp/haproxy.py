@@ -14,7 +14,6 @@ from typing import Final
 HEAD: Final = """\
 global
     log stdout format raw daemon notice
-    maxconn {maxconn}
 {stats}
 defaults
     log     global
@@ -29,7 +28,6 @@ defaults
     timeout client  {timeout}s
     timeout server  {timeout}s
 """
-MAXCONN: Final = 10_000
 TIMEOUT: Final = 3600
 WEIGHT: Final = 100
 """Of each server: agents answer with a share of it."""
@@ -37,12 +35,14 @@ WEIGHT: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`agent_port`: where it answers agent checks; 0: it does not."""
+    """`agent_port`: where it answers agent checks; 0: it does not. `listener`: the Listener there, if it is not called
+    like the service."""
 
     name: str
     address: str
     port: int
     agent_port: int = 0
+    listener: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Service:
 def render(services: Sequence[Service], *, stats: str = "") -> str:
     """The whole configuration. `stats`: a Unix socket for HAProxy's own commands."""
     socket = f"    stats socket {stats} mode 600 level admin\n" if stats else ""
-    parts = [HEAD.format(maxconn=MAXCONN, timeout=TIMEOUT, stats=socket)]
+    parts = [HEAD.format(timeout=TIMEOUT, stats=socket)]
     return "\n".join([*parts, *("\n".join(_service(service)) + "\n" for service in services)])
 
 
@@ -84,7 +84,7 @@ def _service(service: Service) -> Iterator[str]:
     for server in service.servers:
         line = f"    server {_name(server.name)} {_place(server.address, server.port)}"
         if server.agent_port:
-            asked = f'agent-inter 2s agent-send "{name}\\n"'
+            asked = f'agent-inter 2s agent-send "{_name(server.listener or name)}\\n"'
             line += f" weight {WEIGHT} agent-check agent-port {server.agent_port} {asked}"
         yield line
 

@@ -16,7 +16,9 @@ REFERENCE = Service("sftp", "0.0.0.0", 2222, (TWO[0], Server("usp-server-2", "19
 ALL = (
     REFERENCE,
     Service("behind-proxy", "::", 2223, TWO, proxy=True),
-    Service("tcp", "127.0.0.1", 2224, (Server("usp-server-1", "192.0.2.11", 2224, agent_port=2300),), banner=False),
+    Service(
+        "tcp", "127.0.0.1", 2224, (Server("usp-server-1", "192.0.2.11", 2224, 2300, listener="tcp-1"),), banner=False
+    ),
 )
 
 
@@ -48,7 +50,7 @@ def test_proxy_protocol_agents_and_ipv6() -> None:
     assert "server usp-server-2 [2001:db8::12]:2222" in lines
     assert (
         "server usp-server-1 192.0.2.11:2224 weight 100 agent-check agent-port 2300 "
-        'agent-inter 2s agent-send "tcp\\n"' in lines
+        'agent-inter 2s agent-send "tcp-1\\n"' in lines
     )
     assert lines.count("tcp-check expect string SSH-2.0") == 2, "what is no SFTP is not asked for a banner"
 
