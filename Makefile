@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 ARGS   ?=
+JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit sim e2e fuzz docs bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock fuzz docs bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -13,7 +14,7 @@ help: ## Show this list
 run: .venv/run.stamp ## Bring up the whole suite and print how to connect (ARGS="--servers 2" passes flags)
 	@exec $(BIN)/usp-demo $(ARGS)
 
-test: venv packages check unit e2e ## Everything that CI checks
+test: venv packages check unit e2e ## Everything that CI checks (JOBS=4 runs four tests at a time instead of two)
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
 
@@ -35,16 +36,19 @@ arch: venv
 coverage: venv
 	$(BIN)/python -m tests.pure_coverage
 
-unit: venv ## Unit and contract tests, on uvloop and on stock asyncio
-	USP_TEST_LOOP=uvloop $(BIN)/pytest -q tests/unit tests/contract tests/fuzz
-	USP_TEST_LOOP=asyncio $(BIN)/pytest -q tests/unit tests/contract
-	$(BIN)/pytest -q tests/sim
+unit: venv ## Unit, contract and property tests
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests/unit tests/contract tests/fuzz tests/sim
 
 sim: venv ## A thousand histories of managers, servers and failures (ARGS="--seed 7": one of them, told)
 	$(BIN)/python -m tests.sim $(ARGS)
 
-e2e: venv packages ## End-to-end tests: real daemons, real OpenSSH
-	$(BIN)/pytest -q tests/e2e
+e2e: e2e-fast e2e-stock ## End-to-end tests: real daemons, real OpenSSH; with the fast path and without it
+
+e2e-fast: venv packages
+	USP_TEST_FAST_PATH=on $(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/e2e
+
+e2e-stock: venv packages
+	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/e2e
 
 fuzz: venv ## Longer property tests of everything that parses foreign bytes
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz

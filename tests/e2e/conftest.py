@@ -13,14 +13,14 @@ from tests.e2e.suite import Suite, running
 @pytest.fixture(scope="session")
 def suite() -> Iterator[Suite]:
     """One suite for all tests that leave it as it was: one server with two workers, through the tunnel."""
-    with running("--workers", "2", port_base=12222) as suite:
+    with running("--workers", "2") as suite:
         yield suite
 
 
 @pytest.fixture
 def own_suite() -> Iterator[Suite]:
     """A suite for one test, to break."""
-    with running("--workers", "2", port_base=12322) as suite:
+    with running("--workers", "2") as suite:
         yield suite
 
 

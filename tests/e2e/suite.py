@@ -1,4 +1,7 @@
-"""The suite under test: usp-demo as a process, and OpenSSH's own sftp as the partner."""
+"""The suite under test: usp-demo as a process, and OpenSSH's own sftp as the partner.
+
+With USP_TEST_FAST_PATH=off all daemons relay on asyncssh's own way; `make e2e` runs all tests both ways.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests import ports
+
 ROOT = Path(__file__).resolve().parents[2]
-ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+FAST_PATH = {"on": "true", "off": "false"}[os.environ.get("USP_TEST_FAST_PATH", "on")]
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "USP_SERVER__FAST_PATH": FAST_PATH, "USP_FAST_PATH": FAST_PATH}
+"""Of every daemon: the first name is usp-server's, the second usp-client's."""
 UP_SECONDS = 60.0
 
 
@@ -31,6 +38,12 @@ class Suite:
     @property
     def dir(self) -> Path:
         return Path(self.ready["dir"])
+
+    def port(self, number: int = 0) -> int:
+        """One of the suite's hundred: the first server has the first three (`partners`, `passthrough`, `tcp`), the next
+        one those from 10 on, and so on; from 40 on they are a test's own."""
+        first: int = self.ready["partner"]["port"]
+        return first + number
 
     @property
     def files(self) -> Path:
@@ -155,13 +168,14 @@ class Restartable:
 
 
 @contextmanager
-def running(*flags: str, port_base: int, env: dict[str, str] | None = None) -> Iterator[Suite]:
-    """Start usp-demo, wait for its ready file, and stop it at the end; it must leave no process behind."""
+def running(*flags: str, port_base: int = 0, env: dict[str, str] | None = None) -> Iterator[Suite]:
+    """Start usp-demo on ports that nothing else uses, wait for its ready file, and stop it at the end; it must leave no
+    process behind."""
     with tempfile.TemporaryDirectory(prefix="usp-e2e-") as directory:
         ready_file = Path(directory) / "ready.json"
         argv = [
             sys.executable, "-m", "usp.demo.main", "--dir", f"{directory}/demo", "--ready-file", str(ready_file),
-            "--port-base", str(port_base), *flags,
+            "--port-base", str(port_base or ports.port_base()), *flags,
         ]  # fmt: skip
         with (Path(directory) / "demo.log").open("w+") as output:
             popen = subprocess.Popen(argv, stdout=output, stderr=output, env={**ENV, **(env or {})}, text=True)

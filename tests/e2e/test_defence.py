@@ -21,17 +21,15 @@ import pytest
 
 from tests.e2e.suite import Suite, running, wait_until
 
-PORT_BASE = 12922
 STORM = 300
 SPRAY = 60
 GUILTY, INNOCENT, KNOWN = "127.0.0.2", "127.0.0.3", "127.0.0.4"
-PROXIED, BALANCER = PORT_BASE + 60, PORT_BASE + 61
 SERVER = "/servers/usp-server-1"
 
 
 @pytest.fixture(scope="module")
 def suite() -> Iterator[Suite]:
-    with running("--workers", "2", port_base=PORT_BASE) as suite:
+    with running("--workers", "2") as suite:
         yield suite
 
 
@@ -84,8 +82,8 @@ def test_a_storm_of_wrong_passwords_hurts_nobody_else(suite: Suite) -> None:
     assert found.keys() == {f"source:{GUILTY}", "username:mallory"}
     assert found[f"source:{GUILTY}"]["reason"] == "failed logins"
     assert not login(suite, GUILTY), "refused, whatever the password"
-    assert banner(PORT_BASE, GUILTY) == b""
-    assert banner(PORT_BASE, INNOCENT) == b"SSH-2.0-"
+    assert banner(suite.port(), GUILTY) == b""
+    assert banner(suite.port(), INNOCENT) == b"SSH-2.0-"
     told = [fact for fact in suite.audit("penalty") if "source" in fact]
     assert {fact["source"] for fact in told} == {GUILTY}
     denied = [fact for fact in suite.audit("login") if fact["peer"].startswith(f"{GUILTY}:")]
@@ -153,20 +151,21 @@ def _attempts(suite: Suite, logins: list[tuple[str, str, str]]) -> list[str]:
 
 def test_banner_checks_cost_nothing(suite: Suite) -> None:
     for _ in range(30):
-        assert banner(PORT_BASE, INNOCENT) == b"SSH-2.0-"
+        assert banner(suite.port(), INNOCENT) == b"SSH-2.0-"
     assert not penalties(suite)
     assert login(suite, INNOCENT)
 
 
 @pytest.fixture
-def proxied(suite: Suite, tmp_path: Path) -> Iterator[None]:
-    """A listener that trusts 127.0.0.9, and HAProxy in front that connects from there."""
+def proxied(suite: Suite, tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """A listener that trusts 127.0.0.9, and HAProxy in front that connects from there: their ports."""
+    port, balancer = suite.port(60), suite.port(61)
 
     def make(kind: str, name: str, **fields: Any) -> None:
         suite.api("POST", f"/items/{kind}", {"name": name, **fields})
 
     make(
-        "listeners", "proxied", address="127.0.0.1", port=PROXIED, route="partners", default_outbound_node="target",
+        "listeners", "proxied", address="127.0.0.1", port=port, route="partners", default_outbound_node="target",
         proxy_protocol="required", proxy_trusted=["127.0.0.9/32"],
     )  # fmt: skip
     path = {"tunnel": "tunnel-1", "proxy_client": "usp-client-1"}
@@ -181,15 +180,15 @@ defaults
   timeout client 60s
   timeout server 60s
 listen partners
-  bind 127.0.0.1:{BALANCER}
+  bind 127.0.0.1:{balancer}
   source 127.0.0.9
-  server usp 127.0.0.1:{PROXIED} send-proxy-v2 check inter 300ms
+  server usp 127.0.0.1:{port} send-proxy-v2 check inter 300ms
 """
     )
     popen = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _takes(BALANCER), 10, "HAProxy listens")
-        yield
+        wait_until(lambda: _takes(balancer), 10, "HAProxy listens")
+        yield port, balancer
     finally:
         popen.send_signal(signal.SIGTERM)
         popen.wait(10)
@@ -203,28 +202,30 @@ def _takes(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_haproxy_says_whom_it_speaks_for(suite: Suite, proxied: None) -> None:
+def test_haproxy_says_whom_it_speaks_for(suite: Suite, proxied: tuple[int, int]) -> None:
+    _, balancer = proxied
     known = suite.ready["partner"]["known_hosts"]
     key = Path(known).read_text().split(maxsplit=1)[1].splitlines()[0]
     with open(known, "a") as file:
-        file.write(f"[127.0.0.1]:{BALANCER} {key}\n")
-    done = suite.sftp("pwd\n", "-o", "BindAddress=127.0.0.77", port=BALANCER)
+        file.write(f"[127.0.0.1]:{balancer} {key}\n")
+    done = suite.sftp("pwd\n", "-o", "BindAddress=127.0.0.77", port=balancer)
     assert done.returncode == 0, done.stderr
     facts = [fact for fact in suite.audit("login") if fact["listener"] == "proxied"]
     assert [(fact["peer"].split(":")[0], fact["outcome"]) for fact in facts] == [("127.0.0.77", "ok")]
     for _ in range(5):
-        assert suite.sftp("pwd\n", "-o", "BindAddress=127.0.0.78", port=BALANCER, password="wrong").returncode != 0
+        assert suite.sftp("pwd\n", "-o", "BindAddress=127.0.0.78", port=balancer, password="wrong").returncode != 0
     assert "source:127.0.0.78" in penalties(suite)
-    assert suite.sftp("pwd\n", "-o", "BindAddress=127.0.0.78", port=BALANCER).returncode != 0
-    assert suite.sftp("pwd\n", "-o", "BindAddress=127.0.0.77", port=BALANCER).returncode == 0
+    assert suite.sftp("pwd\n", "-o", "BindAddress=127.0.0.78", port=balancer).returncode != 0
+    assert suite.sftp("pwd\n", "-o", "BindAddress=127.0.0.77", port=balancer).returncode == 0
 
 
-def test_forged_and_missing_headers_are_refused(suite: Suite, proxied: None) -> None:
+def test_forged_and_missing_headers_are_refused(suite: Suite, proxied: tuple[int, int]) -> None:
+    port, _ = proxied
     header = b"PROXY TCP4 192.0.2.7 192.0.2.8 4711 22\r\n"
-    assert banner(PROXIED, "127.0.0.9", header) == b"SSH-2.0-"
-    assert banner(PROXIED, "127.0.0.9", b"PROXY UNKNOWN\r\n") == b"SSH-2.0-", "a health check"
-    assert banner(PROXIED, GUILTY, header) == b""
-    assert banner(PROXIED, "127.0.0.9", b"SSH-2.0-partner\r\n") == b""
+    assert banner(port, "127.0.0.9", header) == b"SSH-2.0-"
+    assert banner(port, "127.0.0.9", b"PROXY UNKNOWN\r\n") == b"SSH-2.0-", "a health check"
+    assert banner(port, GUILTY, header) == b""
+    assert banner(port, "127.0.0.9", b"SSH-2.0-partner\r\n") == b""
     wait_until(lambda: "proxy.untrusted" in suite.logs(), 5, "the log tells of the stranger")
     wait_until(lambda: "it sent no PROXY header but SSH" in suite.logs(), 5, "and of the missing header")
     assert not penalties(suite)

@@ -19,7 +19,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def test_ctrl_c_leaves_no_process_behind() -> None:
-    with running("--workers", "1", port_base=12422) as suite:
+    with running("--workers", "1") as suite:
         pids = descendants(suite.popen.pid)
         assert len(pids) >= 5, "manager, server, worker, client, target"
         suite.popen.send_signal(signal.SIGINT)
@@ -28,7 +28,7 @@ def test_ctrl_c_leaves_no_process_behind() -> None:
 
 
 def test_direct_needs_no_client() -> None:
-    with running("--workers", "1", "--direct", port_base=12522) as suite:
+    with running("--workers", "1", "--direct") as suite:
         assert suite.ready["clients"] == []
         assert suite.sftp("pwd\n").returncode == 0
 
@@ -40,9 +40,9 @@ def test_an_existing_target(suite: Suite) -> None:
         "--target", f"{target['host']}:{target['port']}", "--target-user", "partner",
         "--target-key", str(etc / "gateway_key"), "--target-host-key", str(etc / "target_host_key.pub"),
     )  # fmt: skip
-    with running("--workers", "1", *flags, port_base=12722) as other:
+    with running("--workers", "1", *flags) as other:
         assert other.ready["target"] == {"host": target["host"], "port": target["port"]}
-        assert other.ready["listeners"]["passthrough"] == {"port": 12723}
+        assert other.ready["listeners"]["passthrough"] == {"port": other.port(1)}
         assert other.sftp("pwd\n").returncode == 0
 
 
@@ -54,8 +54,8 @@ def test_flags_of_an_existing_target_go_together(tmp_path: Path) -> None:
 
 
 def test_no_secret_on_any_command_line_or_in_any_log() -> None:
-    with running("--workers", "1", "--servers", "2", port_base=12622) as suite:
-        assert suite.sftp("pwd\n", port=12632).returncode == 0, "the second server serves too"
+    with running("--workers", "1", "--servers", "2") as suite:
+        assert suite.sftp("pwd\n", port=suite.port(10)).returncode == 0, "the second server serves too"
         secrets = [
             suite.ready["partner"]["password"],
             suite.ready["listeners"]["passthrough"]["password"],

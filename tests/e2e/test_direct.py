@@ -18,7 +18,7 @@ SIZE = 200_000_000
 @pytest.fixture(scope="module", params=["--direct", "tunnel"])
 def direct(request: pytest.FixtureRequest) -> Iterator[Suite]:
     flags = ["--direct"] if request.param == "--direct" else []
-    with running("--workers", "1", *flags, port_base=12422) as suite:
+    with running("--workers", "1", *flags) as suite:
         yield suite
 
 

@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.suite import Suite, random_file, sha256
+from tests.e2e.suite import FAST_PATH, Suite, random_file, sha256
 
 CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
+
+
+def test_it_is_on_or_off_as_this_run_asks_for(suite: Suite, tmp_path: Path) -> None:
+    """asyncssh's own way sends an IGNORE packet before every other; the fast path does not."""
+    (suite.files / "plain").write_bytes(bytes(3_200_000))
+    done = suite.sftp(f"get plain {tmp_path}/down\nrm plain\n", "-vvv")
+    assert done.returncode == 0, done.stderr
+    assert (done.stderr.count("SSH2_MSG_IGNORE") > 100) is (FAST_PATH == "false")
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)

@@ -17,7 +17,7 @@ ONE, TWO = "usp-server-1", "usp-server-2"
 
 @pytest.fixture
 def suite() -> Iterator[Suite]:
-    with running("--servers", "2", "--workers", "1", port_base=3240) as suite:
+    with running("--servers", "2", "--workers", "1") as suite:
         yield suite
 
 

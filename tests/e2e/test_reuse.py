@@ -107,7 +107,7 @@ class Reuse:
 
 @pytest.fixture(scope="module")
 def reuse() -> Iterator[Reuse]:
-    with running("--workers", "1", port_base=13022) as suite:
+    with running("--workers", "1") as suite:
         yield Reuse(suite)
 
 

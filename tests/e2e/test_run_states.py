@@ -19,7 +19,7 @@ DEPLOYMENT = "partners-on-usp-server-1"
 
 @pytest.fixture
 def suite() -> Iterator[Suite]:
-    with running("--workers", "1", port_base=3200) as suite:
+    with running("--workers", "1") as suite:
         yield suite
 
 

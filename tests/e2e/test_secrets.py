@@ -131,7 +131,7 @@ class Caller:
 
 @pytest.fixture(scope="module")
 def suite() -> Iterator[Suite]:
-    with running("--workers", "1", port_base=12822, env={"USP_LOG__LEVEL": "TRACE"}) as found, OPEN:
+    with running("--workers", "1", env={"USP_LOG__LEVEL": "TRACE"}) as found, OPEN:
         yield found
 
 
@@ -160,7 +160,7 @@ def configure(suite: Suite, admin: Caller) -> dict[str, set[bytes]]:
     make("rules", "s-rule", **rule)
     make("inbound-nodes", "s-node", ip_filter="everybody", host_keys=["s-host"], rule="s-rule")
     make("routes", "s-route", inbound_nodes=["s-node"], outbound_nodes=["target"])
-    port = suite.ready["partner"]["port"] + 5
+    port = suite.port(5)
     make("listeners", "s-listener", address="127.0.0.1", port=port, route="s-route", default_outbound_node="target")
     make("deployments", "s-deployment", listener="s-listener", proxy_server="usp-server-1")
     make("tunnels", "s-tunnel", proxy_server="usp-server-1", address="127.0.0.1", port=port + 1, private_key="s-tunnel")
@@ -284,7 +284,7 @@ def test_no_secret_is_anywhere(suite: Suite, tmp_path: Path) -> None:
     assert admin.ok("POST", "/servers/usp-server-1/push?wait=30")["state"] == "applied"
     assert suite.sftp("pwd\n").returncode == 0
     assert suite.sftp("pwd\n", password=PASSWORDS["partner-wrong"]).returncode != 0
-    port = ready["partner"]["port"] + 5
+    port = suite.port(5)
     for password in (PASSWORDS["account-changed"], PASSWORDS["partner-wrong"]):
         _knock(port, password)
     passphrase = tmp_path / "passphrase"

@@ -19,7 +19,6 @@ from tests.e2e.sshd import Sshd
 from tests.e2e.suite import Suite, running, wait_until
 from tests.e2e.test_targets import banner
 
-PORT_BASE = 13622
 PARTNER, GATEWAY = "127.0.0.5", "127.0.0.1"
 NODE = ("name", "host", "port", "host_keys")
 LISTENER = ("name", "address", "port", "type", "ip_filter", "target_host", "target_port")
@@ -88,11 +87,11 @@ listen target
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp(request.param)
     flags = ["--direct"] if request.param == "direct" else []
-    with running("--workers", "1", *flags, port_base=PORT_BASE) as suite:
-        sshd, made = Sshd(suite), Site(suite, directory, PORT_BASE + 95)
+    with running("--workers", "1", *flags) as suite:
+        sshd, made = Sshd(suite), Site(suite, directory, suite.port(95))
         sshd.kill()
         made.switch(on=True)
-        with sshd.copy(directory / "sshd.log", PORT_BASE + 95):
+        with sshd.copy(directory / "sshd.log", suite.port(95)):
             yield made
 
 

@@ -15,8 +15,8 @@ from tests.e2e.suite import Suite
 from usp.algorithms import OFFERS, Profile
 from usp.ssh import keys
 
-FIRST_PORT = 12280
-PORTS = {profile: FIRST_PORT + number for number, profile in enumerate(Profile)}
+PORTS = {profile: 40 + number for number, profile in enumerate(Profile)}
+"""Counted from the suite's first."""
 NO_PQ = "does not provide protection against post-quantum attacks"
 """Said of curve25519 without ML-KEM, which `modern` has after it for clients that know nothing newer."""
 
@@ -37,7 +37,7 @@ def listeners(suite: Suite) -> Iterator[Suite]:
         chosen = {"profile": str(profile)}
         make("inbound-nodes", name, ip_filter="everybody", host_keys=shown, rule="partners", algorithms=chosen)
         make("routes", name, inbound_nodes=[name], outbound_nodes=["target"])
-        make("listeners", name, address="127.0.0.1", port=port, route=name, default_outbound_node="target")
+        make("listeners", name, address="127.0.0.1", port=suite.port(port), route=name, default_outbound_node="target")
         make("deployments", name, listener=name, proxy_server="usp-server-1", **path)
     suite.api("POST", "/servers/usp-server-1/push?wait=10")
     yield suite
@@ -48,10 +48,10 @@ def listeners(suite: Suite) -> Iterator[Suite]:
     suite.api("POST", "/servers/usp-server-1/push?wait=10")
 
 
-def audited(profile: Profile) -> dict[str, Any]:
+def audited(suite: Suite, profile: Profile) -> dict[str, Any]:
     """ssh-audit's report; without its test that floods the server with connections."""
     command = Path(sys.executable).with_name("ssh-audit")
-    argv = [str(command), "--skip-rate-test", "-j", "-p", str(PORTS[profile]), "127.0.0.1"]
+    argv = [str(command), "--skip-rate-test", "-j", "-p", str(suite.port(PORTS[profile])), "127.0.0.1"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -63,10 +63,9 @@ def notes(report: dict[str, Any], level: str) -> dict[str, list[str]]:
     return {each["algorithm"]: each["notes"][level] for each in offered if each["notes"].get(level)}
 
 
-@pytest.mark.usefixtures("listeners")
 @pytest.mark.parametrize("profile", Profile)
-def test_what_is_offered_is_the_profile(profile: Profile) -> None:
-    report = audited(profile)
+def test_what_is_offered_is_the_profile(listeners: Suite, profile: Profile) -> None:
+    report = audited(listeners, profile)
     offer = OFFERS[profile]
     assert [each["algorithm"] for each in report["enc"]] == list(offer.ciphers)
     assert [each["algorithm"] for each in report["mac"]] == list(offer.macs)
@@ -79,9 +78,8 @@ def test_what_is_offered_is_the_profile(profile: Profile) -> None:
     assert bool(sha1) is (profile is Profile.LEGACY)
 
 
-@pytest.mark.usefixtures("listeners")
-def test_modern_has_no_failure_and_no_warning() -> None:
-    report = audited(Profile.MODERN)
+def test_modern_has_no_failure_and_no_warning(listeners: Suite) -> None:
+    report = audited(listeners, Profile.MODERN)
     assert notes(report, "fail") == {}
     warnings = notes(report, "warn")
     fallback = ("curve25519-sha256", "curve25519-sha256@libssh.org")

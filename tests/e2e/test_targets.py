@@ -17,12 +17,10 @@ import pytest
 from tests.e2e.sshd import Sshd
 from tests.e2e.suite import Suite, running, wait_until
 
-PORT_BASE = 12422
-
 
 @pytest.fixture
 def direct_suite() -> Iterator[Suite]:
-    with running("--workers", "2", "--direct", port_base=PORT_BASE) as suite:
+    with running("--workers", "2", "--direct") as suite:
         yield suite
 
 
@@ -66,7 +64,7 @@ def served(suite: Suite, logins: int) -> Counter[str]:
 
 
 def test_logins_are_shared_out_by_weight(direct_suite: Suite, tmp_path: Path) -> None:
-    suite, other = direct_suite, PORT_BASE + 90
+    suite, other = direct_suite, direct_suite.port(90)
     first, second = f"127.0.0.1:{suite.ready['target']['port']}", f"127.0.0.1:{other}"
     sshd = Sshd(suite)
     with sshd.copy(tmp_path / "other.log", other) as popen:
@@ -85,7 +83,7 @@ def test_logins_are_shared_out_by_weight(direct_suite: Suite, tmp_path: Path) ->
 
 
 def test_the_alternate_takes_over(direct_suite: Suite, tmp_path: Path) -> None:
-    suite, other = direct_suite, PORT_BASE + 90
+    suite, other = direct_suite, direct_suite.port(90)
     sshd = Sshd(suite)
     with sshd.copy(tmp_path / "other.log", other):
         configure(suite, alternates=[{"host": "127.0.0.1", "port": other}])

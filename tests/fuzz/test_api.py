@@ -128,7 +128,6 @@ def _is_long(wait: object) -> bool:
         return False
 
 
-@pytest.mark.skipif(os.environ.get("USP_TEST_LOOP") == "asyncio", reason="the server has its own loop: once is enough")
 @pytest.mark.filterwarnings("default")
 @SCHEMA.parametrize()
 @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=EXAMPLES)

@@ -7,15 +7,10 @@ import socket
 import aiohttp
 import pytest
 
+from tests.ports import free_port
 from usp import health
 from usp.errors import UspError
 from usp.settings import MetricsSettings
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def test_the_three_pages() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import socket
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from usp.errors import UspError
@@ -14,6 +14,8 @@ from usp.errors import UspError
 LOOPBACK = "127.0.0.1"
 MANAGER_PORT = 8443
 PORT_BASE = 2222
+FREE = range(20000, 32000)
+"""Below what the kernel gives to outgoing connections, so that nothing takes a port between the choice and its use."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,13 @@ def plan(root: Path, *, servers: int, port_base: int) -> Layout:
     """Choose ports. Raises settings.invalid when a port that must be free is not."""
     taken: set[int] = set()
 
+    # Each port base begins somewhere else, so that demos started at the same moment do not choose the same.
+    candidates = (FREE[(port_base // 10 * 15 + n) % len(FREE)] for n in count())
+
     def free() -> int:
-        while True:
-            # below the range the kernel gives to outgoing connections, so that nothing takes it meanwhile
-            port = random.randrange(20000, 32000)  # noqa: S311
-            if port not in taken and _is_free(port):
-                taken.add(port)
-                return port
+        port = next(port for port in candidates if port not in taken and _is_free(port))
+        taken.add(port)
+        return port
 
     def fixed(port: int) -> int:
         if not 1 <= port <= 65535 or not _is_free(port):

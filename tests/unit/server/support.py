@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from tests.ports import LOOPBACK as LOOPBACK
+from tests.ports import free_port as free_port
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.limits import Limits
 from usp.model import FilterAction, ListenerType, Startup
@@ -39,7 +40,6 @@ RULE = RuleSpec(
     outbound=OutboundCredentials.PASSTHROUGH,
 )
 TARGET = TargetSpec(id="target", name="target", host="127.0.0.1", port=22, host_keys=("ssh-ed25519 AAAA",))
-LOOPBACK = "127.0.0.1"
 
 
 def node(
@@ -110,12 +110,6 @@ def settings(
         limits=limits or Limits(),
         server=ServerLimits(drain_timeout=drain, max_sessions=max_sessions),
     )
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((LOOPBACK, 0))
-        return int(sock.getsockname()[1])
 
 
 async def greeting(port: int) -> bytes:

@@ -127,7 +127,7 @@ async def test_sessions_share_a_connection_and_nothing_else(target: Target) -> N
         for fact in gateway.told("file.closed"):
             assert fact["session"] == f"s{fact['path'][1:]}", "each session's files are told as its own"
     assert connections_now() == 0
-    assert not target.connections
+    await until(lambda: not target.connections)
 
 
 async def test_beyond_the_limit_there_is_another_connection(target: Target) -> None:

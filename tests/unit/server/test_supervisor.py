@@ -264,8 +264,9 @@ async def test_a_snapshot_that_kills_workers_is_rejected(supervisor: Supervisor)
 async def test_a_killed_worker_is_replaced_and_serves_the_same_snapshot() -> None:
     lines: list[str] = []
     port = free_port()
+    name = f"mortal-{port}"  # metrics are counted for the whole run of tests
     async with supervised(audit=lines.append) as supervisor:
-        await applied(supervisor, snapshot(1, listener("mortal", port)))
+        await applied(supervisor, snapshot(1, listener(name, port)))
         async with connected(port) as (first, _), connected(port) as (second, _):
             await hear(first)
             slot = int((await hear(second)).split()[0])
@@ -276,12 +277,12 @@ async def test_a_killed_worker_is_replaced_and_serves_the_same_snapshot() -> Non
             await until(lambda: supervisor.report().slots[slot].restarts == 1)
             assert not first.at_eof()
             (lost,) = [json.loads(line) for line in lines]
-            assert (lost["event"], lost["outcome"], lost["listener"]) == ("session.ended", "internal", "mortal")
+            assert (lost["event"], lost["outcome"], lost["listener"]) == ("session.ended", "internal", name)
             assert (await greeting(port)).split()[0] != str(slot).encode()
             await until(lambda: supervisor.slots[slot].ready)
             assert (await greeting(port)).split() == [str(slot).encode(), b"1", b"node"]
             text = render(supervisor.counted).decode()
-            assert 'usp_sessions_total{listener="mortal",outcome="internal"} 1.0' in text
+            assert f'usp_sessions_total{{listener="{name}",outcome="internal"}} 1.0' in text
             assert 'usp_sessions_total{listener="one",outcome="completed"} 3.0' in text  # the dead one's stays
             assert "usp_workers_ready 2.0" in text
 

@@ -179,6 +179,7 @@ async def test_a_draining_client_gets_nothing_new_and_keeps_what_runs() -> None:
         assert await reader.read(100) == b"still here"
         writer.write_eof()
         assert await reader.read(100) == b""
+        writer.close()
         await draining
         await until(lambda: link.state is LinkState.DOWN)
         assert server.states(link.id) == [LinkState.UP, LinkState.DRAINING, LinkState.DOWN]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 import pytest
+import uvloop
 
 from tests.unit.server.gateway import HOST_LINE, PASSWORD, USER, Target, settings, snapshot
 from usp.diagnosis import KeyScan, Login, PathProbe
@@ -77,7 +78,8 @@ class Supervised:
 async def worker(**server: Any) -> AsyncIterator[Supervised]:
     ours, theirs = ipc.pair()
     command = (sys.executable, "-m", "usp.server.worker", "--fd", str(theirs.fileno()))
-    env = {**os.environ, "USP_LOOP": os.environ.get("USP_TEST_LOOP", "uvloop")}
+    loop = "uvloop" if isinstance(asyncio.get_running_loop(), uvloop.Loop) else "asyncio"
+    env = {**os.environ, "USP_LOOP": loop}
     process = await asyncio.create_subprocess_exec(*command, pass_fds=(theirs.fileno(),), env=env)
     theirs.close()
     made = Supervised(process, ours)
