@@ -36,7 +36,7 @@ arch: venv
 coverage: venv
 	$(BIN)/python -m tests.pure_coverage
 
-unit: venv ## Unit, contract and property tests
+unit: venv packages ## Unit, contract and property tests
 	$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests/unit tests/contract tests/fuzz tests/sim
 
 sim: venv ## A thousand histories of managers, servers and failures (ARGS="--seed 7": one of them, told)
@@ -86,5 +86,5 @@ venv: .venv/dev.stamp ## Make .venv, ready to run everything
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-packages: ## Install the Debian packages that the end-to-end tests need (as root), or say which are missing
+packages: ## Install the Debian packages that the tests need (as root), or say which are missing
 	@tests/packages

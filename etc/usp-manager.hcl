@@ -21,9 +21,33 @@ encryption {
   # }
 }
 
+# Where everything is kept (docs/database.md). "sqlite" is a file for one manager; several managers share a "postgresql"
+# or "oracle" database. The same on every manager.
 database {
   # engine = "sqlite"
-  # path   = "/opt/udmg/var/usp-manager.db"
+
+  # sqlite:
+  # path = "/opt/udmg/var/usp-manager.db"
+
+  # postgresql and oracle. Name or address of the server, or the directory of PostgreSQL's socket; several with commas.
+  # host          = ""
+  # port          = 0  # 0 = 5432 for PostgreSQL, 1521 or with TLS 2484 for Oracle
+  # user          = ""
+  # password_file = "" # readable by its owner only; or: password
+  # tls is on, and the server's certificate is checked, unless the server is this machine; or: tls = false
+  # ca                = "" # CA certificates to check with, PEM; "" = the system's
+  # pool_size         = 5  # connections that are kept open
+  # pool_overflow     = 10 # more of them, while they are needed
+  # connect_timeout   = 5.0
+  # statement_timeout = 15.0
+
+  # postgresql:
+  # name = "usp"
+
+  # oracle. Either host and service_name, or a full connect descriptor.
+  # service_name = ""
+  # dsn          = ""
+  # wallet       = "" # directory with ewallet.pem; its password: wallet_password
 }
 
 # Web UI and REST API.

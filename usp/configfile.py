@@ -224,7 +224,7 @@ def _is_text(field: FieldInfo) -> bool:
 
 
 def _text_hint(field: FieldInfo) -> str:
-    if field.annotation is bool:
+    if field.annotation in (bool, bool | None):
         return "write true or false"
     if field.annotation in (int, float):
         return "write a number"

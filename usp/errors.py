@@ -95,6 +95,12 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "request.too_large": (Kind.TOO_LARGE, "the request's body is too large"),
     "manager.unreachable": (Kind.UNAVAILABLE, "the manager does not answer"),
     "database.unavailable": (Kind.UNAVAILABLE, "the database does not answer"),
+    "database.outcome_unknown": (
+        Kind.UNAVAILABLE,
+        "the database went away at the commit: look before repeating",
+    ),
+    "database.in_use": (Kind.CONFLICT, "another usp-manager serves from this SQLite database"),
+    "database.not_empty": (Kind.CONFLICT, "the database to copy into is not empty"),
     "database.schema": (Kind.UNAVAILABLE, "the database's schema is not the one this manager needs"),
     "vault.wrong_kek": (Kind.INVALID, "the key-encryption key does not open this database's secrets"),
     "vault.damaged": (Kind.INTERNAL, "a sealed value of the database cannot be opened"),

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from usp import configfile
 from usp.configfile import File, file_problems, read_file, redacted
+from usp.databases import DatabaseSettings
 from usp.errors import Problem, UspError
 from usp.limits import Limits
 from usp.model import BindAddress, Host, Model, Name, Port
@@ -241,15 +242,6 @@ def _kek_problems(source: KekSource, kek: Secret, field: str, *, files: bool) ->
         _kek(source, kek)
     except UspError as error:
         yield Problem((field,), error.message)
-
-
-class DatabaseEngine(StrEnum):
-    SQLITE = "sqlite"
-
-
-class DatabaseSettings(Model):
-    engine: DatabaseEngine = Field(default=DatabaseEngine.SQLITE, description='"sqlite"')
-    path: str = Field(default="/opt/udmg/var/usp-manager.db", min_length=1, description="sqlite: path of the database")
 
 
 class ManagerTls(Model):

@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import Connection, Dialect, text
 from sqlalchemy.dialects.oracle.base import OracleDialect
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.schema import CreateTable
 
 from tests.catalogs import NOW, creates, delta
 from tests.contract.conftest import KEK, OpenStore, new_id
+from usp.databases import DatabaseSettings
 from usp.errors import UspError
 from usp.manager.catalog import EMPTY
-from usp.manager.store import Store, database, schema
-from usp.manager.store.upgrade import check, upgrade
+from usp.manager.store import Store, database, engines, schema
+from usp.manager.store.upgrade import check, downgrade, history, upgrade
 
 RESERVED_WORDS = """
     access add all alter and any as asc audit between by char check cluster column comment compress connect create
@@ -37,50 +38,91 @@ RESERVED_WORDS = """
 RESERVED = frozenset(RESERVED_WORDS.split())
 
 
-async def refused(url: str, kek: bytes = KEK) -> UspError:
+async def refused(at: DatabaseSettings, kek: bytes = KEK) -> UspError:
     with pytest.raises(UspError) as caught:
-        await Store.open(url, kek, now=NOW, new_id=new_id)
+        await Store.open(at, kek, now=NOW, new_id=new_id)
     return caught.value
 
 
 # The schema
 
 
-async def test_upgrading_twice_changes_nothing(url: str) -> None:
-    assert await upgrade(url) == await upgrade(url) == await check(url)
+async def test_upgrading_twice_changes_nothing(at: DatabaseSettings) -> None:
+    assert await upgrade(at) == await upgrade(at) == await check(at)
 
 
-async def test_a_database_without_schema_is_refused(url: str, tmp_path: Path) -> None:
-    assert "there is no database" in str(await refused(url))
+async def test_a_file_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+    assert "there is no database" in str(await refused(file(tmp_path / "usp.db")))
     assert not os.listdir(tmp_path)
-    (tmp_path / "usp.db").touch()
-    error = await refused(url)
+
+
+async def test_a_database_without_schema_is_refused(bare: DatabaseSettings, tmp_path: Path) -> None:
+    (tmp_path / "usp.db").touch()  # sqlite's
+    error = await refused(bare)
     assert error.code == "database.schema"
     assert "usp-manager db upgrade" in str(error)
 
 
-async def test_an_interrupted_upgrade_can_run_again(url: str, tmp_path: Path) -> None:
-    await upgrade(url)
-    with sqlite3.connect(tmp_path / "usp.db") as connection:
-        for name in ("usp_event", "usp_version", schema.VERSION_TABLE):
-            connection.execute(f"DROP TABLE {name}")
-        connection.execute("DROP INDEX usp_item_revision_ix")
-    connection.close()
-    await upgrade(url)
-    assert await differences(url) == []
+async def run(at: DatabaseSettings, *statements: str) -> None:
+    opened = database.Database(at)
+    async with opened.writing() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+    await opened.close()
 
 
-async def test_the_migrations_lead_to_the_schema(url: str) -> None:
-    await upgrade(url)
-    assert await differences(url) == []
+async def test_an_interrupted_upgrade_can_run_again(at: DatabaseSettings) -> None:
+    await upgrade(at)
+    await run(
+        at,
+        *[f"DROP TABLE {name}" for name in ("usp_event", "usp_version", schema.VERSION_TABLE)],
+        "DROP INDEX usp_item_revision_ix",
+    )
+    await upgrade(at)
+    assert await differences(at) == []
 
 
-async def differences(url: str) -> list[object]:
+async def test_upgrades_at_once_are_one_after_the_other(bare: DatabaseSettings) -> None:
+    assert len(set(await asyncio.gather(*[upgrade(bare) for _ in range(4)]))) == 1
+    assert await differences(bare) == []
+
+
+async def test_down_and_up_again(opened: OpenStore, at: DatabaseSettings) -> None:
+    store = await opened()
+    written = await store.items.write(delta(EMPTY, *creates()), author="ann", at=NOW)
+    await store.close()
+    assert await downgrade(at, "0001") == "0001"
+    assert [(step.number, step.applied) for step in await history(at)][:2] == [("0001", True), ("0002", False)]
+    assert "is at revision 0001" in str(await refused(at))
+    await upgrade(at)
+    assert all(step.applied and step.what for step in await history(at))
+    assert await differences(at) == []
+    assert await (await opened()).items.read() == written
+    with pytest.raises(UspError, match="no revision 17"):
+        await downgrade(at, "17")
+
+
+async def test_the_schema_of_a_newer_release_is_refused(at: DatabaseSettings) -> None:
+    await upgrade(at)
+    await run(at, f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")
+    for attempt in (Store.open(at, KEK, now=NOW, new_id=new_id), upgrade(at), downgrade(at, "0001")):
+        with pytest.raises(UspError, match=r"newer release .* 9999") as caught:
+            await attempt
+        assert caught.value.code == "database.schema"
+    assert not any(step.applied for step in await history(at))
+
+
+async def test_the_migrations_lead_to_the_schema(at: DatabaseSettings) -> None:
+    await upgrade(at)
+    assert await differences(at) == []
+
+
+async def differences(at: DatabaseSettings) -> list[object]:
     def compare(connection: Connection) -> list[object]:
         options = {"version_table": schema.VERSION_TABLE, "compare_type": True}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata))
 
-    opened = database.Database(url)
+    opened = database.Database(at)
     async with opened.reading() as connection:
         found = await connection.run_sync(compare)
     await opened.close()
@@ -106,22 +148,22 @@ def test_column_types_suit_every_engine(dialect: Callable[[], Dialect]) -> None:
 # The key
 
 
-async def test_reopening_reads_everything(url: str, opened: OpenStore) -> None:
+async def test_reopening_reads_everything(at: DatabaseSettings, opened: OpenStore) -> None:
     first = await opened()
     written = await first.items.write(delta(EMPTY, *creates()), author="ann", at=NOW)
     await first.close()
     assert await (await opened()).items.read() == written
 
 
-async def test_a_wrong_kek_is_refused_at_the_start(url: str, opened: OpenStore) -> None:
+async def test_a_wrong_kek_is_refused_at_the_start(at: DatabaseSettings, opened: OpenStore) -> None:
     await opened()
-    error = await refused(url, b"x" * 32)
+    error = await refused(at, b"x" * 32)
     assert error.code == "vault.wrong_kek"
 
 
-async def test_managers_that_start_first_together_share_one_key(url: str) -> None:
-    await upgrade(url)
-    stores = await asyncio.gather(*[Store.open(url, KEK, now=NOW, new_id=new_id) for _ in range(4)])
+async def test_managers_that_start_first_together_share_one_key(at: DatabaseSettings) -> None:
+    await upgrade(at)
+    stores = await asyncio.gather(*[Store.open(at, KEK, now=NOW, new_id=new_id) for _ in range(4)])
     written = await stores[0].items.write(delta(EMPTY, *creates()), author="ann", at=NOW)
     for store in stores:
         assert await store.items.read() == written
@@ -131,8 +173,8 @@ async def test_managers_that_start_first_together_share_one_key(url: str) -> Non
 # A database that does not answer (sqlite's ways of it)
 
 
-def sqlite_url(path: Path) -> str:
-    return f"sqlite:///{path}"
+def file(path: Path) -> DatabaseSettings:
+    return DatabaseSettings(path=str(path))
 
 
 async def test_ping(store: Store) -> None:
@@ -140,28 +182,28 @@ async def test_ping(store: Store) -> None:
 
 
 async def test_only_its_owner_reads_the_file(tmp_path: Path) -> None:
-    await upgrade(sqlite_url(tmp_path / "usp.db"))
+    await upgrade(file(tmp_path / "usp.db"))
     assert stat.S_IMODE((tmp_path / "usp.db").stat().st_mode) == 0o600
 
 
 async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UspError, match="No such file or directory") as caught:
-        await upgrade(sqlite_url(tmp_path / "none" / "usp.db"))
+        await upgrade(file(tmp_path / "none" / "usp.db"))
     assert caught.value.code == "database.unavailable"
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "usp.db").write_bytes(b"garbage " * 1000)
-    error = await refused(sqlite_url(tmp_path / "usp.db"))
+    error = await refused(file(tmp_path / "usp.db"))
     assert error.code == "database.unavailable"
     assert "not a database" in str(error)
 
 
 async def test_a_database_that_stays_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.05)
-    url = sqlite_url(tmp_path / "usp.db")
-    await upgrade(url)
-    store = await Store.open(url, KEK, now=NOW, new_id=new_id)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT", 0.05)
+    at = file(tmp_path / "usp.db")
+    await upgrade(at)
+    store = await Store.open(at, KEK, now=NOW, new_id=new_id)
     other = sqlite3.connect(tmp_path / "usp.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(UspError, match="locked") as caught:

@@ -165,33 +165,3 @@ def test_nothing_went_wrong_unseen(manager: tuple[Place, str]) -> None:
     status, _ = place.get(f"https://127.0.0.1:{place.port}/api/v1/servers", token)
     assert status == 200
     assert not list(Path(place.folder).glob("*.log"))
-
-
-async def test_two_managers_on_one_database(manager: tuple[Place, str], tmp_path: Path) -> None:
-    """Each has a client of its own; who loses against the other manager is repeated on what that one wrote."""
-    place, token = manager
-    other = Place(tmp_path)
-    other.config.write_text(other.config.read_text().replace(f"{other.folder}/usp.db", f"{place.folder}/usp.db"))
-    with serving(other):
-        async with AsyncExitStack() as stack:
-            both = []
-            for each in (place, other):
-                client = httpx.AsyncClient(
-                    base_url=f"https://127.0.0.1:{each.port}/api/v1",
-                    headers={"Authorization": f"Bearer {token}"},
-                    verify=ssl.create_default_context(cafile=str(each.folder / "ca")),
-                    timeout=60,
-                )
-                both.append(await stack.enter_async_context(client))
-            await both[0].post("/items/ip-filters", json={"name": "shared"})
-            answers = await at_once(
-                [
-                    both[n % 2].put("/items/ip-filters/shared", json={"name": "shared", "description": f"by {n}"})
-                    for n in range(WRITES)
-                ]
-            )
-            assert statuses(answers).keys() <= {200, 409}
-            won = {answer.json()["revision"]: answer.json()["description"] for answer in answers if answer.is_success}
-            assert len(won) == statuses(answers)[200] > 0
-            for client in both:
-                assert (await client.get("/items/ip-filters/shared")).json()["description"] == won[max(won)]

@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,17 +16,13 @@ import click
 from usp import daemon, health, sdnotify, tasks
 from usp.errors import UspError
 from usp.log import get_logger
+from usp.manager.db import db
 from usp.settings import ManagerSettings
 
 log = get_logger(__name__)
 
 LOCAL: Final = "usp-manager"
 """The author of what is done on the command line."""
-
-
-def url(settings: ManagerSettings) -> str:
-    """The database as SQLAlchemy names it."""
-    return f"sqlite:///{Path(settings.database.path).absolute()}"
 
 
 @asynccontextmanager
@@ -37,7 +32,7 @@ async def opened(settings: ManagerSettings) -> AsyncIterator[Any]:
     from usp.manager.store import Store
 
     store = await Store.open(
-        url(settings),
+        settings.database,
         settings.encryption.key(),
         now=datetime.now(UTC),
         new_id=lambda: str(uuid4()),
@@ -55,35 +50,40 @@ async def opened(settings: ManagerSettings) -> AsyncIterator[Any]:
 
 async def run(settings: ManagerSettings, stop: asyncio.Event) -> None:
     """Serve until `stop`."""
+    from usp.manager.store.single import only_manager
+
+    with only_manager(settings.database, settings.name):
+        async with opened(settings) as app:
+            await _serve(app, settings, stop)
+
+
+async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> None:
     from usp.manager.api import application
     from usp.manager.pusher import Pusher
     from usp.manager.rollouts import Runner
     from usp.manager.web import Web
 
-    async with opened(settings) as app:
-        if settings.encryption.rotation is not None:
-            log.warning(
-                "kek.rotation", reason="encryption.rotation is set: run `usp-manager rotate-kek`, then remove it"
-            )
-        web = Web(application(app), settings.web)
-        pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
-        runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
-        state = Readiness(app.store)
-        healthy = await health.start(settings.metrics, state.unready)
-        helpers = tasks.TaskSet()
-        try:
-            await web.start()
-            helpers.spawn(pusher.run(), "pusher")
-            helpers.spawn(runner.run(), "rollouts")
-            helpers.spawn(state.watch(), "readiness")
-            daemon.on_reload(lambda anew: _reload(web, anew))
-            sdnotify.notify(READY=1, STATUS="serving")
-            await stop.wait()
-        finally:
-            app.ending.set()
-            await helpers.cancel()
-            await web.stop()
-            await healthy.close()
+    if settings.encryption.rotation is not None:
+        log.warning("kek.rotation", reason="encryption.rotation is set: run `usp-manager rotate-kek`, then remove it")
+    web = Web(application(app), settings.web)
+    pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
+    runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
+    state = Readiness(app.store)
+    healthy = await health.start(settings.metrics, state.unready)
+    helpers = tasks.TaskSet()
+    try:
+        await web.start()
+        helpers.spawn(pusher.run(), "pusher")
+        helpers.spawn(runner.run(), "rollouts")
+        helpers.spawn(state.watch(), "readiness")
+        daemon.on_reload(lambda anew: _reload(web, anew))
+        sdnotify.notify(READY=1, STATUS="serving")
+        await stop.wait()
+    finally:
+        app.ending.set()
+        await helpers.cancel()
+        await web.stop()
+        await healthy.close()
 
 
 class Readiness:
@@ -116,24 +116,7 @@ def _reload(web: Any, settings: ManagerSettings) -> None:
 main: Final = daemon.group("usp-manager", ManagerSettings, run)
 
 
-@main.group(help="The database's schema.")
-def db() -> None: ...
-
-
-@db.command("upgrade", help="Create the schema, or bring it up to date.")
-@daemon.with_settings
-def db_upgrade(settings: ManagerSettings) -> None:
-    from usp.manager.store.upgrade import upgrade
-
-    click.echo(f"the database is at revision {tasks.run(upgrade(url(settings)))}")
-
-
-@db.command("check", help="Say whether the schema is the one that this release needs.")
-@daemon.with_settings
-def db_check(settings: ManagerSettings) -> None:
-    from usp.manager.store.upgrade import check
-
-    click.echo(f"the database is at revision {tasks.run(check(url(settings)))}, as it should be")
+main.add_command(db)
 
 
 @main.group(help="Administrators.")
@@ -220,7 +203,7 @@ def rotate_kek(settings: ManagerSettings) -> None:
         raise UspError("settings.invalid", f"there is no encryption.rotation block: {hint}")
 
     async def rotate() -> Any:
-        done = await rotate_kek(url(settings), settings.encryption.key(), previous)
+        done = await rotate_kek(settings.database, settings.encryption.key(), previous)
         await _note(settings, "kek.rotate", rewrapped=done.rewrapped, already=done.already)
         return done
 
@@ -240,7 +223,7 @@ def rotate_data_key(settings: ManagerSettings) -> None:
 
     async def rotate() -> int:
         now, new_id = datetime.now(UTC), lambda: str(uuid4())
-        count = await rotate_data_key(url(settings), kek, previous, now=now, new_id=new_id)
+        count = await rotate_data_key(settings.database, kek, previous, now=now, new_id=new_id)
         await _note(settings, "data_key.rotate", keys=count)
         return count
 

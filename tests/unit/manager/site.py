@@ -13,6 +13,7 @@ from uuid import uuid4
 from argon2 import PasswordHasher
 
 from usp import pki, tls
+from usp.databases import DatabaseSettings
 from usp.manager.app import App
 from usp.manager.catalog import Create
 from usp.manager.store import Store
@@ -67,14 +68,15 @@ def _new_databases() -> dict[str, bytes]:
 @asynccontextmanager
 async def opened(folder: Path, clock: Callable[[], datetime] | None = None, **push: float) -> AsyncIterator[App]:
     """An application over its own new database. Passwords are hashed cheaply: tests have little time."""
-    database, url = folder / "usp.db", f"sqlite:///{folder / 'usp.db'}"
+    database = folder / "usp.db"
+    at = DatabaseSettings(path=str(database))
     if not _new_databases():  # migrating takes longer than all the rest
-        await upgrade(url)
+        await upgrade(at)
         _new_databases()["new"] = database.read_bytes()
     elif not database.exists():
         database.write_bytes(_new_databases()["new"])
     effective = settings(**push)
-    store = await Store.open(url, effective.encryption.key(), now=NOW, new_id=lambda: str(uuid4()))
+    store = await Store.open(at, effective.encryption.key(), now=NOW, new_id=lambda: str(uuid4()))
     passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     app = App(store, effective, clock or Clock(), passwords)
     try:

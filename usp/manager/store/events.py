@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, insert, select
 
 from usp.manager.store import schema
-from usp.manager.store.database import Database
+from usp.manager.store.database import Database, in_turn
 from usp.manager.store.rows import NOTHING, Event
 
 TARGET_LENGTH: Final = 300
@@ -22,6 +22,7 @@ class Events:
         """All of them in one transaction."""
         if added:
             async with self._database.writing() as connection:
+                await in_turn(connection)  # numbers in the order of commits: a stream asks for those after the last
                 await connection.execute(insert(schema.event), [_values(event) for event in added])
 
     async def page(self, *, before: int | None = None, limit: int = 100, action: str = "") -> list[Event]:

@@ -15,6 +15,7 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from usp.databases import DatabaseSettings
 from usp.errors import UspError
 from usp.manager import vault
 from usp.manager.store import schema
@@ -62,9 +63,9 @@ class Keys:
         return self.vault
 
 
-async def rotate_kek(url: str, kek: bytes, previous: bytes) -> Rotated:
+async def rotate_kek(at: DatabaseSettings, kek: bytes, previous: bytes) -> Rotated:
     """Wrap every data key with `kek`. UspError `vault.wrong_kek`, and nothing done, when one opens with neither."""
-    async with _opened(url) as database:
+    async with _opened(at) as database:
         rewrapped = 0
         while pending := await _pending(database, kek, previous):
             for key in pending:
@@ -76,10 +77,10 @@ async def rotate_kek(url: str, kek: bytes, previous: bytes) -> Rotated:
 
 
 async def rotate_data_key(
-    url: str, kek: bytes, previous: bytes | None, *, now: datetime, new_id: Callable[[], str]
+    at: DatabaseSettings, kek: bytes, previous: bytes | None, *, now: datetime, new_id: Callable[[], str]
 ) -> int:
     """A new data key for what will be sealed from now on; how many there are then. Older ones go on opening."""
-    async with _opened(url) as database:
+    async with _opened(at) as database:
         found = await _read(database)
         if found:
             Vault(found, kek, previous)
@@ -91,8 +92,8 @@ async def rotate_data_key(
 
 
 @asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[Database]:
-    database = Database(url)
+async def _opened(at: DatabaseSettings) -> AsyncIterator[Database]:
+    database = Database(at)
     try:
         await check_schema(database)
         yield database

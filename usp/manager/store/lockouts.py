@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from usp.errors import UspError
@@ -22,7 +21,6 @@ from usp.manager.store.rows import Lockout
 
 FORGOTTEN: Final = timedelta(days=1)
 """So long after the last failure nothing is known of it."""
-RACES: Final = 5
 
 lockouts = schema.lockout.c
 Penalty = Callable[[str, int], timedelta | None]
@@ -44,18 +42,12 @@ class Lockouts:
         wanted = sorted(subjects)
         async with self._database.reading() as connection:  # a storm of those who are locked out writes nothing
             _refuse(await _read(connection, wanted), now)
-        for _ in range(RACES):
-            try:
-                async with self._database.writing() as connection:
-                    return await _count(connection, wanted, penalty, now)
-            except IntegrityError:
-                continue  # another manager counted the subject's first failure at this moment
-        raise UspError("catalog.conflict")
+        return await self._database.racing(lambda connection: _count(connection, wanted, penalty, now))
 
     async def give_back(self, subject: str, penalty: Penalty) -> None:
         """One attempt less. What others' failures have earned stays."""
         async with self._database.writing() as connection:
-            found = (await _read(connection, [subject])).get(subject)
+            found = (await _read(connection, [subject], lock=True)).get(subject)
             if found is None:
                 return
             mine = update(schema.lockout).where(lockouts.subject == subject)
@@ -74,14 +66,16 @@ class Lockouts:
             return bool(done.rowcount)
 
 
-async def _read(connection: AsyncConnection, subjects: Iterable[str]) -> Mapping[str, Lockout]:
-    rows = await connection.execute(select(schema.lockout).where(lockouts.subject.in_(list(subjects))))
+async def _read(connection: AsyncConnection, subjects: Iterable[str], *, lock: bool = False) -> Mapping[str, Lockout]:
+    """With `lock`, nobody else changes them until the transaction ends."""
+    query = select(schema.lockout).where(lockouts.subject.in_(list(subjects))).order_by(lockouts.subject)
+    rows = await connection.execute(query.with_for_update() if lock else query)
     return {row.subject: _lockout(row) for row in rows}
 
 
 async def _count(connection: AsyncConnection, subjects: list[str], penalty: Penalty, now: datetime) -> list[Lockout]:
     await connection.execute(delete(schema.lockout).where(lockouts.failed_at < now - FORGOTTEN))
-    known = await _read(connection, subjects)
+    known = await _read(connection, subjects, lock=True)
     _refuse(known, now)
     counted = []
     for subject in subjects:

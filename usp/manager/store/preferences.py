@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from usp.manager.store import schema
 from usp.manager.store.database import Database
@@ -25,8 +26,11 @@ class Preferences:
 
     async def put(self, name: str, content: Any, *, author: str, at: datetime) -> None:
         """None: no longer set."""
-        async with self._database.writing() as connection:
+
+        async def put(connection: AsyncConnection) -> None:
             await connection.execute(delete(schema.setting).where(settings.name == name))
             if content is not None:
                 values = {"name": name, "content": content, "author": author, "made_at": at}
                 await connection.execute(insert(schema.setting).values(values))
+
+        await self._database.racing(put)

@@ -234,3 +234,30 @@ event = Table(
     Column("detail", Json),
     PrimaryKeyConstraint("id", name="usp_event_pk"),
 )
+
+guard = Table(
+    "usp_guard",  # its one row is locked by whoever upgrades the schema
+    metadata,
+    Column("id", Integer, autoincrement=False, nullable=False),
+    PrimaryKeyConstraint("id", name="usp_guard_pk"),
+)
+
+lease = Table(
+    "usp_lease",
+    metadata,
+    Column("name", String(255), nullable=False),
+    Column("holder", String(40), nullable=False),
+    Column("fence", BigInt, autoincrement=False, nullable=False),  # counts the holders
+    Column("held_until", UtcTime, nullable=False),  # by the database's clock
+    PrimaryKeyConstraint("name", name="usp_lease_pk"),
+)
+
+receipt = Table(
+    "usp_receipt",
+    metadata,
+    Column("id", String(36), nullable=False),  # of one transaction
+    Column("written", Flag, nullable=False),  # false: it was not committed, and cannot be any more
+    Column("made_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("id", name="usp_receipt_pk"),
+    Index("usp_receipt_made_ix", "made_at"),
+)

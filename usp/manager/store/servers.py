@@ -43,8 +43,7 @@ class Servers:
         values: dict[str, Any] = {"state": state.value, "reason": reason[:REASON_LENGTH], "checked_at": at}
         if report is not None:
             values |= {"report": report.model_dump_json(), "seen_at": at}
-        async with self._database.writing() as connection:
-            await upsert(connection, name, values, {"desired": 0})
+        await self._database.racing(lambda connection: upsert(connection, name, values, {"desired": 0}))
 
     async def run_states(self) -> Mapping[str, RunState]:
         """id of Deployment, Tunnel or Proxy Server -> what an administrator wants; no entry: its startup decides."""
@@ -53,11 +52,14 @@ class Servers:
 
     async def set_run_state(self, id: str, state: RunState | None, *, author: str, at: datetime) -> None:
         """None: back to what its startup says."""
-        async with self._database.writing() as connection:
+
+        async def set_(connection: AsyncConnection) -> None:
             await connection.execute(delete(schema.run_state).where(runs.id == id))
             if state is not None:
                 values = {"id": id, "state": state.value, "author": author, "made_at": at}
                 await connection.execute(insert(schema.run_state).values(values))
+
+        await self._database.racing(set_)
 
 
 async def upsert(

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
+from usp.databases import DatabaseSettings
 from usp.manager.store import schema
 from usp.manager.store.database import Database
 from usp.manager.store.events import Events
@@ -38,13 +39,19 @@ class Store:
 
     @classmethod
     async def open(
-        cls, url: str, kek: bytes, *, now: datetime, new_id: Callable[[], str], previous_kek: bytes | None = None
+        cls,
+        at: DatabaseSettings,
+        kek: bytes,
+        *,
+        now: datetime,
+        new_id: Callable[[], str],
+        previous_kek: bytes | None = None,
     ) -> Store:
         """Check the schema (UspError `database.schema` when it is not current) and open the vault (`vault.wrong_kek`).
 
-        `url`: `sqlite:///relative.db` or `sqlite:////absolute.db`; `kek`: 32 bytes. The first start makes the data key.
+        `kek`: 32 bytes. The first start makes the data key.
         """
-        database = Database(url)
+        database = Database(at)
         try:
             await check_schema(database)
             keys = Keys(database, kek, previous_kek)

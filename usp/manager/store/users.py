@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from usp.errors import UspError
 from usp.manager.store import schema
-from usp.manager.store.database import Database
+from usp.manager.store.database import Database, in_turn
 from usp.manager.store.rows import Login, Role, Token, User
 
 users = schema.user.c
@@ -128,7 +128,8 @@ class Users:
         """Delete the logins of a user (`but` one), or those expired by that time; how many."""
         assert (user_id is None) != (expired_at is None)
         condition = logins.user_id == user_id if user_id is not None else logins.expires_at <= expired_at
-        return await self._change(delete(schema.login).where(condition, logins.id != but))
+        others = [logins.id != but] if but else []  # on Oracle nothing differs from '', which is NULL
+        return await self._change(delete(schema.login).where(condition, *others))
 
     async def _row(self, table: Table, condition: Any) -> Row[Any] | None:
         async with self._database.reading() as connection:
@@ -157,7 +158,7 @@ class Users:
 
 async def _one_after_the_other(connection: AsyncConnection) -> bool:
     """Changes of users wait for each other: two administrators shall not demote one another at once."""
-    await connection.execute(update(schema.catalog).values(id=schema.catalog.c.id))
+    await in_turn(connection)
     return await _is_administered(connection)
 
 

@@ -8,12 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from usp.errors import Problem, UspError
 from usp.manager.store import schema
-from usp.manager.store.database import Database
+from usp.manager.store.database import Database, in_turn
 from usp.manager.store.keys import Keys
 from usp.manager.store.rows import Pushable, Version
 from usp.manager.store.servers import upsert
@@ -35,18 +34,19 @@ class Versions:
         self, server: str, content: Content, *, catalog_revision: int, author: str, at: datetime, comment: str = ""
     ) -> Version:
         """The next version of a server, and from now on its desired one. Its number is above all before and above what
-        the server itself last reported. UspError `catalog.conflict` when another manager added one at this moment."""
-        try:
-            async with self._database.writing() as connection:
-                number = await _next(connection, server)
-                version = Version(
-                    server, number, content.digest(), catalog_revision, author, at, comment, PushState.PENDING
-                )
-                await connection.execute(insert(schema.version).values(self._row(version, content)))
-                await upsert(connection, server, {"desired": number}, {"state": ServerState.UNKNOWN.value})
-        except IntegrityError:
-            raise UspError("catalog.conflict", server=server) from None
-        return version
+        the server itself last reported."""
+
+        async def add(connection: AsyncConnection) -> Version:
+            await in_turn(connection)
+            number = await _next(connection, server)
+            version = Version(
+                server, number, content.digest(), catalog_revision, author, at, comment, PushState.PENDING
+            )
+            await connection.execute(insert(schema.version).values(self._row(version, content)))
+            await upsert(connection, server, {"desired": number}, {"state": ServerState.UNKNOWN.value})
+            return version
+
+        return await self._database.racing(add)
 
     async def get(self, server: str, number: int) -> Version:
         """UspError `version.not_found`."""

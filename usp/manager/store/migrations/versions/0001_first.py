@@ -200,3 +200,7 @@ def upgrade() -> None:
             index.create(connection, checkfirst=True)
     if connection.execute(select(catalog.c.id)).first() is None:
         connection.execute(catalog.insert().values(id=1, revision=0))
+
+
+def downgrade() -> None:
+    metadata.drop_all(op.get_bind(), checkfirst=True)

@@ -51,3 +51,12 @@ def upgrade() -> None:
     for name in ("failures", "locked_until"):
         if name in there:
             op.drop_column("usp_user", name)
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    there = {column["name"] for column in inspect(connection).get_columns("usp_user")}
+    for column in (Column("failures", Integer, server_default="0", nullable=False), Column("locked_until", UtcTime)):
+        if column.name not in there:
+            op.add_column("usp_user", column)
+    metadata.drop_all(connection, checkfirst=True)

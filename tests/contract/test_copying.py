@@ -1,0 +1,124 @@
+"""A pilot's SQLite file, copied whole to every engine; and one manager to a file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from tests.catalogs import NOW, creates, delta, sample
+from tests.contract.conftest import KEK, new_id
+from tests.contract.test_users_and_events import BOB
+from usp.databases import DatabaseSettings
+from usp.errors import UspError
+from usp.manager.catalog import EMPTY
+from usp.manager.compile import compile as compiled
+from usp.manager.store import Store, schema
+from usp.manager.store.copying import TABLES, copy
+from usp.manager.store.rows import Event, RunState, Token
+from usp.manager.store.single import only_manager
+from usp.manager.store.upgrade import upgrade
+from usp.status import Report, ServerState
+
+ODD = NOW + timedelta(microseconds=123457)
+
+
+@pytest.fixture
+async def pilot(tmp_path: Path) -> DatabaseSettings:
+    """A file with something in every table."""
+    at = DatabaseSettings(path=str(tmp_path / "pilot.db"))
+    await upgrade(at)
+    store = await Store.open(at, KEK, now=NOW, new_id=new_id)
+    await store.items.write(delta(EMPTY, *creates()), author="ann", at=ODD)
+    await store.versions.add(
+        "dmz", compiled(sample(), "dmz"), catalog_revision=1, author="ann", at=NOW, comment="Zürich"
+    )
+    report = Report(server="dmz", software="1", boot="b", started_at=1.5, version=1)
+    await store.servers.observed("dmz", ServerState.RUNNING, "fine", at=NOW, report=report)
+    await store.servers.set_run_state("d1", RunState.STOPPED, author="ann", at=NOW)
+    await store.users.add(BOB)
+    await store.users.add_token(Token("t1", "ci", BOB.id, "d" * 64, BOB.role, NOW))
+    await store.lockouts.count(["user:x"], lambda subject, failures: None, now=NOW)
+    await store.preferences.put("guard", {"id": "x"}, author="ann", at=NOW)
+    await store.events.add(
+        *[Event(ODD, "ann", "item.create", f"rules/{n}", detail={"revision": n}) for n in range(450)]
+    )
+    async with store._database.writing() as connection:
+        login = {
+            "id": "l1",
+            "user_id": BOB.id,
+            "digest": "e" * 64,
+            "created_at": NOW,
+            "used_at": NOW,
+            "expires_at": NOW,
+        }
+        await connection.execute(insert(schema.login).values(login))
+        rollout = {"made_at": NOW, "author": "ann", "catalog_revision": 1, "canary": True, "forced": False}
+        more = {"patience": 5, "steps": [], "state": "running"}
+        await connection.execute(insert(schema.rollout).values({**rollout, **more}))
+        await connection.execute(insert(schema.rollout_content).values(rollout_id=1, server="dmz", content="sealed"))
+    await store.close()
+    return at
+
+
+async def rows(at: DatabaseSettings) -> dict[str, list[tuple[object, ...]]]:
+    store = await Store.open(at, KEK, now=NOW, new_id=new_id)
+    async with store._database.reading() as connection:
+        found = {
+            table.name: sorted((tuple(row) for row in await connection.execute(select(table))), key=repr)
+            for table in TABLES
+        }
+    await store.close()
+    return found
+
+
+async def test_everything_arrives(pilot: DatabaseSettings, at: DatabaseSettings) -> None:
+    counts = await copy(pilot, at)
+    before = await rows(pilot)
+    assert {name: len(found) for name, found in before.items()} == counts
+    assert all(counts.values()), counts
+    assert await rows(at) == before
+    store = await Store.open(at, KEK, now=NOW, new_id=new_id)
+    assert (await store.items.read()).revision == 1
+    assert (await store.versions.open("dmz", 1)).snapshot.content == compiled(sample(), "dmz")
+    await store.events.add(Event(NOW, "ann", "later"))
+    assert [event.number for event in await store.events.page(limit=2)] == [451, 450]
+    with pytest.raises(UspError, match="nothing was copied") as caught:
+        await copy(pilot, at)
+    assert caught.value.code == "database.not_empty"
+    await store.close()
+
+
+async def test_a_wrong_kek_is_noticed_and_nothing_is_in_clear(pilot: DatabaseSettings, at: DatabaseSettings) -> None:
+    await copy(pilot, at)
+    with pytest.raises(UspError) as caught:
+        await Store.open(at, b"x" * 32, now=NOW, new_id=new_id)
+    assert caught.value.code == "vault.wrong_kek"
+    assert "SECRET" not in repr(await rows(at))
+
+
+def refused(at: DatabaseSettings, name: str) -> UspError:
+    with pytest.raises(UspError) as caught, only_manager(at, name):
+        pass
+    return caught.value
+
+
+async def test_one_manager_to_a_file(pilot: DatabaseSettings, at: DatabaseSettings) -> None:
+    with only_manager(pilot, "usp-manager-1"):
+        for attempt in range(2):
+            error = refused(pilot, f"other-{attempt}")
+            assert error.code == "database.in_use"
+            assert "usp-manager-1, process" in error.message
+            assert "several managers need" in error.message
+        with pytest.raises(UspError, match="usp-manager-1"):
+            await copy(pilot, at)
+    with only_manager(pilot, "usp-manager-2"):
+        pass
+
+
+async def test_many_managers_to_a_server(at: DatabaseSettings, engine: str) -> None:
+    if engine != "sqlite":
+        with only_manager(at, "one"), only_manager(at, "two"):
+            pass

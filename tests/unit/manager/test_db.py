@@ -1,0 +1,56 @@
+"""`usp-manager db`: history, downgrade, copies from one file to another. (tests/contract does other engines.)"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.unit.manager.site import PASSWORD
+from tests.unit.manager.test_main import Place
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Place:
+    place = Place(tmp_path)
+    assert place.run("db", "upgrade").exit_code == 0
+    return place
+
+
+def test_history_and_downgrade(ready: Place) -> None:
+    everything = ready.run("db", "history").stdout.splitlines()
+    assert everything[0].split()[:2] == ["0001", "applied"]
+    assert ready.run("db", "downgrade", "0002").exit_code == 1, "asked, and nobody said yes"
+    assert ready.run("db", "history").stdout.splitlines() == everything
+    assert "revision 0002" in ready.run("db", "downgrade", "0002", "--yes").stdout
+    assert [line.split()[1] for line in ready.run("db", "history").stdout.splitlines()][:3] == ["applied"] * 2 + ["-"]
+    unknown = ready.run("db", "downgrade", "0000", "--yes")
+    assert (unknown.exit_code, "no revision 0000" in unknown.stderr) == (1, True)
+
+
+def test_a_copy_is_a_whole_database(ready: Place) -> None:
+    ready.run("user", "add", "admin", "--role", "admin", "--password-stdin", input=PASSWORD)
+    other = ready.folder / "other.db"
+    done = ready.run("db", "copy", "--to", f"sqlite:///{other}")
+    assert done.exit_code == 0
+    assert "1  usp_user" in done.stdout
+    with sqlite3.connect(other) as connection:
+        assert connection.execute("SELECT name FROM usp_user").fetchall() == [("admin",)]
+    connection.close()
+    again = ready.run("db", "copy", "--to", f"sqlite:///{other}")
+    assert again.exit_code == 1
+    assert "not empty" in again.stderr
+    assert "usp_user" in again.stderr
+
+
+def test_what_copy_cannot_do_is_said(ready: Place) -> None:
+    assert ready.run("db", "copy").exit_code == 2
+    told = ready.run("db", "copy", "--to", "postgresql://u:hunter2@127.0.0.1:1/x?connect_timeout=0.5")
+    assert told.exit_code == 1
+    assert "seen by everybody" in told.stderr
+    assert "does not answer" in told.stderr
+    assert "hunter2" not in told.output
+    wrong = ready.run("db", "copy", "--to", "mysql://u:hunter2@db/x")
+    assert wrong.exit_code == 2
+    assert "hunter2" not in wrong.output
