@@ -53,6 +53,7 @@ class Channel(Generic[Incoming]):
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._turn = 0
         self._waiting: asyncio.Future[None] | None = None
+        self._watched = False
 
     @property
     def queued(self) -> int:
@@ -108,8 +109,8 @@ class Channel(Generic[Incoming]):
             return
         if self._queue:
             self._stop_writing()
+        self._stop_watching()
         if self._waiting is not None:
-            self._waiting.get_loop().remove_reader(self._sock.fileno())
             _wake(self._waiting)
         self._sock.close()
 
@@ -144,16 +145,27 @@ class Channel(Generic[Incoming]):
         self._queue.clear()
 
     async def _readable(self) -> None:
+        """The loop goes on watching the socket from one message to the next, until one comes that nobody waits for."""
         loop = asyncio.get_running_loop()
-        fd = self._sock.fileno()
-        self._waiting = waiting = loop.create_future()
-        loop.add_reader(fd, _wake, waiting)
+        if not self._watched:
+            self._watched = True
+            loop.add_reader(self._sock.fileno(), self._on_readable)
+        self._waiting = loop.create_future()
         try:
-            await waiting
+            await self._waiting
         finally:
             self._waiting = None
-            if self._sock.fileno() == fd:
-                loop.remove_reader(fd)
+
+    def _on_readable(self) -> None:
+        if self._waiting is None:
+            self._stop_watching()
+        else:
+            _wake(self._waiting)
+
+    def _stop_watching(self) -> None:
+        if self._watched:
+            self._watched = False
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
 
     def _decode(self, packet: bytes, fds: tuple[int, ...], flags: int) -> tuple[Incoming, tuple[int, ...]]:
         try:

@@ -32,6 +32,10 @@ def open_fds() -> set[str]:
     return {fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}
 
 
+def watched(channel: ipc.Channel[FromWorker]) -> bool:
+    return channel._watched
+
+
 def partner(session: str = "s1") -> Partner:
     return Partner(session=session, version=1, listener="l", node="n", peer_host="192.0.2.1", peer_port=4)
 
@@ -70,6 +74,9 @@ async def test_a_cancelled_receive_loses_nothing(ends: Ends) -> None:
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     worker.post(Ready(pid=7))
+    assert watched(supervisor)
+    await asyncio.sleep(0.01)
+    assert not watched(supervisor), "nobody waits: the loop must not turn for it"
     assert await supervisor.receive() == (Ready(pid=7), ())
 
 
