@@ -1,0 +1,95 @@
+"""A storm of connections, one in ten of them a valid login: these succeed, penalties reach only the guilty, and the
+server's sessions and descriptors are back to what they were; its memory is printed. USP_STORM=5000 makes it bigger."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.storm import GUILTY, SHARES, SOURCES, Kind, Storm
+from tests.e2e.suite import Suite, running, wait_until
+
+COUNT = int(os.environ.get("USP_STORM", "600"))
+LOGIN_TIMEOUT = 4.0
+
+
+@pytest.fixture
+def suite() -> Iterator[Suite]:
+    env = {"USP_SERVER__LOGIN_TIMEOUT": str(LOGIN_TIMEOUT)}
+    with running("--workers", "2", port_base=13122, env=env) as suite:
+        yield suite
+
+
+def test_a_storm(suite: Suite) -> None:
+    storm = Storm(
+        suite.ready["partner"]["port"], suite.ready["partner"]["username"], suite.ready["partner"]["password"]
+    )
+    asyncio.run(_warm_up(storm))
+    pids = _processes(suite)
+    memory, descriptors = _memory(pids), _descriptors(pids)
+    storm.results.clear()
+
+    began = time.monotonic()
+    asyncio.run(storm.run(COUNT))
+    took = time.monotonic() - began
+
+    results: dict[Kind, Counter[str]] = {kind: Counter() for kind in Kind}
+    for (kind, result), times in storm.results.items():
+        results[kind][result] += times
+    assert {kind: found.total() for kind, found in results.items()} == {
+        kind: COUNT * share // 100 for kind, share in SHARES.items()
+    }
+    for kind in (Kind.VALID, Kind.BANNER, Kind.CLOSE, Kind.HALF):
+        assert results[kind].keys() == {"ok"}, f"{kind}: {results[kind]}"
+    assert "ok" not in results[Kind.WRONG]
+    told = suite.audit("penalty")
+    assert {fact["source"] for fact in told if "source" in fact} == set(GUILTY)
+    names = {fact["username"] for fact in told if "username" in fact}
+    assert names <= {suite.ready["partner"]["username"], *(f"nobody-{source}" for source in SOURCES[Kind.WRONG])}
+
+    wait_until(lambda: _sessions(suite) == 0, 10, "all sessions have ended")
+    wait_until(lambda: _descriptors(pids) == descriptors, 10, "all descriptors are closed")
+    print(f"{COUNT} connections in {took:.1f} s; PSS {memory} KiB before, {_memory(pids)} KiB after")
+
+
+async def _warm_up(storm: Storm) -> None:
+    """Each clean source logs in once: from then on it is known. And some of all that will come: code is loaded."""
+    for source in SOURCES[Kind.VALID]:
+        assert await storm.log_in(source) == "ok"
+    async with asyncio.TaskGroup() as group:
+        for kind in (Kind.BANNER, Kind.CLOSE, Kind.HALF):
+            for source in SOURCES[kind]:
+                await storm._gate.acquire()
+                group.create_task(storm._one(kind, source))
+
+
+def _processes(suite: Suite) -> list[int]:
+    """usp-server's supervisor and workers."""
+    supervisor: int = suite.ready["servers"][0]["pid"]
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    assert len(children) == 2
+    return [supervisor, *map(int, children)]
+
+
+def _memory(pids: list[int]) -> int:
+    """KiB that are theirs (PSS: what they share counts once)."""
+    found = [re.search(r"^Pss: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE) for pid in pids]
+    return sum(int(match[1]) for match in found if match)
+
+
+def _descriptors(pids: list[int]) -> list[int]:
+    return [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
+
+
+def _sessions(suite: Suite) -> float:
+    with urllib.request.urlopen(suite.ready["servers"][0]["metrics"]) as response:
+        text = response.read().decode()
+    return sum(float(value) for value in re.findall(r"^usp_sessions\{[^}]*\} (\S+)", text, re.MULTILINE))
