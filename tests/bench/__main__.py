@@ -11,7 +11,7 @@ import argparse
 from importlib import import_module
 from typing import Final
 
-BENCHES: Final = {"gateways": "tests.bench.gateways.run", "catalog": "tests.bench.catalog"}
+BENCHES: Final = {"gateways": "tests.bench.gateways.run", "catalog": "tests.bench.catalog", "push": "tests.bench.push"}
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def _interrupted(number: int, frame: object) -> None:
 @click.option(
     "--dir", "directory", type=click.Path(path_type=Path), help="Where to put it [a fresh temporary directory]"
 )
-@click.option("--servers", default=1, show_default=True, type=click.IntRange(1, 9), help="How many usp-servers")
+@click.option("--servers", default=1, show_default=True, type=click.IntRange(1, 20), help="How many usp-servers")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Workers per usp-server")
 @click.option("--direct", is_flag=True, help="No usp-client: targets are dialled directly")
 @click.option(

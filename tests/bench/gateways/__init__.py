@@ -8,6 +8,7 @@ of them. What counts is a gateway's own CPU time (/proc/PID/stat, all its proces
     peers      OpenSSH direct, HAProxy, rclone, a Go relay: whatever is installed
     client     partners: OpenSSH's sftp, and a raw SFTP client over OpenSSH's ssh
     many       a process with many asyncssh sessions
+    raw        their SFTP, packet by packet
     rows       what is measured
     run        one run, and its options
     report     medians and ratios, as Markdown and JSON

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tests.bench.gateways import client, many
 from tests.bench.gateways.gateway import Gateway
+from tests.bench.gateways.process import descendants
+from tests.bench.gateways.raw import BLOCK
 from tests.e2e.suite import random_file, sha256
 
 GIB: Final = 1 << 30
 FILES: Final = 2000
 FILE_SIZE: Final = 4096
+STALLED: Final = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,12 @@ class Bench:
     cipher: str
     logins: int
     sessions: int
+    crowd: int
+    target_pid: int
+
+    def target_pids(self) -> list[int]:
+        """The target's processes, those of its sessions included."""
+        return descendants(self.target_pid)
 
     @property
     def label(self) -> str:
@@ -90,6 +102,76 @@ def idle(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
         yield Sample("memory per idle session", "KiB", _who(gateway, who), (kib - before[who]) / bench.sessions)
 
 
+def stalled(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
+    """Memory for each of 100 transfers that stand still: uploads to a stopped target, downloads to stopped partners."""
+    folder = bench.target / "many"
+    folder.mkdir(exist_ok=True)
+    count, size = many.TRANSFERS, STALLED
+    for direction in ("up", "down"):
+        random_file(folder / "0", size)
+        with many.transfers(gateway, count, direction, size) as transfers:
+            before = gateway.pss()
+            if direction == "up":
+                with _stopped(bench.target_pids()):
+                    transfers.begin()
+                    after = _when_still(gateway)
+            else:
+                transfers.begin()
+                time.sleep(0.3)  # the requests are on their way
+                with _stopped([transfers.pid]):
+                    after = _when_still(gateway)
+            transfers.finish()
+        for who, kib in after.items():
+            yield Sample(f"memory per stalled {direction}load", "KiB", _who(gateway, who), (kib - before[who]) / count)
+        if direction == "up":
+            assert all((folder / str(number)).read_bytes() == bytes(size) for number in range(count))
+    for file in folder.iterdir():
+        file.unlink()
+
+
+@contextmanager
+def _stopped(pids: Sequence[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _when_still(gateway: Gateway) -> dict[str, int]:
+    """Its memory when it grows no more."""
+    found = gateway.pss()
+    while True:
+        time.sleep(3)
+        now = gateway.pss()
+        if all(now[who] - was < 500 for who, was in found.items()):
+            return now
+        found = now
+
+
+def crowd(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
+    """CPU per GiB of 100 of 1,000 sessions that transfer at once, and of one session alone, with the same client."""
+    folder = bench.target / "many"
+    folder.mkdir(exist_ok=True)
+    for sessions, transferring in ((1, 1), (bench.crowd, many.TRANSFERS)):
+        size = bench.size // transferring // BLOCK * BLOCK
+        (folder / "0").write_bytes(bytes(size))
+        for direction in ("up", "down"):
+            with many.transfers(gateway, sessions, f"crowd-{direction}", size) as transfers:
+                before = gateway.cpu()
+                transfers.begin()
+                transfers.finish()
+                used = _used(before, gateway.cpu)
+            for who, seconds in used.items():
+                row = f"CPU {direction}, {min(sessions, transferring)} of {sessions} sessions"
+                yield Sample(row, "s/GiB", _who(gateway, who), seconds * GIB / (size * transferring))
+    for file in folder.iterdir():
+        assert file.read_bytes() == bytes(size)
+        file.unlink()
+
+
 def stat(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
     """The round trip of one small request, again and again."""
     (bench.target / "small").write_bytes(b"x")
@@ -113,12 +195,20 @@ def files(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
     yield Sample("files of 4 KiB up", "1/s", gateway.name, FILES / took)
 
 
-ROWS: Final[Mapping[str, Row]] = {"idle": idle, "bytes": bytes_, "logins": logins, "stat": stat, "files": files}
+ROWS: Final[Mapping[str, Row]] = {
+    "idle": idle,
+    "stalled": stalled,
+    "bytes": bytes_,
+    "logins": logins,
+    "stat": stat,
+    "files": files,
+    "crowd": crowd,
+}
 
-NEED_CPU: Final = frozenset({"logins", "idle"})
+NEED_CPU: Final = frozenset({"logins", "idle", "stalled", "crowd"})
 """Rows that have nothing to say about a gateway without processes, that is about going direct."""
 
-ONCE: Final = frozenset({"idle"})
+ONCE: Final = frozenset({"idle", "stalled"})
 """Rows with one turn only, and first: later ones would find the memory that the first has left behind."""
 
 WITH_CIPHERS: Final = frozenset({"bytes"})
