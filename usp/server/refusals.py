@@ -1,7 +1,8 @@
 """Connections refused at accept: counted all, told without flooding the log.
 
 Per reason and port, one line at once and then at most one a second that says how many more. What strangers cause (IP
-Filter, penalties, which the ledger tells) is told at debug level only; what an operator must mend is a warning.
+Filter, penalties, which the ledger tells) and what an administrator wants is told at debug level only; what an operator
+must mend is a warning.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ log = get_logger(__name__)
 INTERVAL: Final = 1.0
 
 
-STRANGERS: Final = frozenset({Refusal.FILTER, Refusal.PENALTY})
+EXPECTED: Final = frozenset({Refusal.FILTER, Refusal.PENALTY, Refusal.DRAINED})
+"""Nobody has to mend these."""
 
 
 class Refusals:
@@ -30,7 +32,7 @@ class Refusals:
     def tell(self, refusal: Refusal, name: str, peer: str, why: str = "") -> None:
         """A connection from `peer` to the listener or tunnel `name` was refused; `why` says more in plain words."""
         metrics.REFUSED_TOTAL.labels(refusal).inc()
-        if refusal in STRANGERS:
+        if refusal in EXPECTED:
             if log.is_on(LogLevel.DEBUG):
                 log.debug("connection.refused", code=refusal, listener=name, peer=peer)
         elif (refusal, name) in self._timers:
