@@ -45,10 +45,12 @@ sim: venv ## A thousand histories of managers, servers and failures (ARGS="--see
 e2e: e2e-fast e2e-stock ## End-to-end tests: real daemons, real OpenSSH; with the fast path and without it
 
 e2e-fast: venv packages
-	USP_TEST_FAST_PATH=on $(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/e2e
+	USP_TEST_FAST_PATH=on $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not alone' tests/e2e
+	USP_TEST_FAST_PATH=on $(BIN)/pytest -q -m alone tests/e2e
 
 e2e-stock: venv packages
-	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/e2e
+	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not alone' tests/e2e
+	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -m alone tests/e2e
 
 fuzz: venv ## Longer property tests of everything that parses foreign bytes
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz

@@ -1,4 +1,4 @@
-"""`usp` as a process, against a suite's first manager; and daemons that are started again."""
+"""`usp` as a process, against a suite's first manager."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import os
 import subprocess
 import sys
 import urllib.error
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from tests.e2e.suite import ENV, Restartable, Suite, wait_until
+from tests.e2e.suite import ENV, Suite, wait_until
 
 
 def usp(suite: Suite, *arguments: str, code: int = 0) -> str:
@@ -28,17 +26,6 @@ def usp(suite: Suite, *arguments: str, code: int = 0) -> str:
     )  # fmt: skip
     assert done.returncode == code, f"usp {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
-
-
-@contextmanager
-def restartable(suite: Suite, daemon: str, number: int = 0) -> Iterator[Restartable]:
-    """`daemon`: servers, clients or managers. What was started again ends with the block."""
-    about = suite.ready[daemon][number]
-    found = Restartable(about["pid"], about["log"])
-    try:
-        yield found
-    finally:
-        found.close()
 
 
 def await_manager(suite: Suite) -> None:

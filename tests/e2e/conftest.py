@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from tests.e2e.suite import Suite, running
+from tests.e2e.suite import Suite, alive, running
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +18,26 @@ def suite() -> Iterator[Suite]:
         yield suite
 
 
+@pytest.fixture(scope="session")
+def spares() -> Iterator[list[tuple[Suite, ExitStack]]]:
+    """At most one suite that a test broke and mended."""
+    kept: list[tuple[Suite, ExitStack]] = []
+    yield kept
+    for _, stack in kept:
+        stack.close()
+
+
 @pytest.fixture
-def own_suite() -> Iterator[Suite]:
-    """A suite for one test, to break."""
-    with running("--workers", "2") as suite:
-        yield suite
+def own_suite(spares: list[tuple[Suite, ExitStack]]) -> Iterator[Suite]:
+    """A suite to break. To start one takes long: if all of it runs again at the end, the next test gets it, too."""
+    if not spares:
+        stack = ExitStack()
+        spares.append((stack.enter_context(running("--workers", "2")), stack))
+    suite, stack = spares[0]
+    yield suite
+    if not (all(map(alive, suite.pids())) and suite.sftp("pwd\n").returncode == 0):
+        spares.clear()
+        stack.close()
 
 
 @pytest.hookimpl(wrapper=True)

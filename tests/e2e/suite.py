@@ -34,6 +34,7 @@ class Suite:
     def __init__(self, popen: subprocess.Popen[str], ready: dict[str, Any]) -> None:
         self.popen = popen
         self.ready = ready
+        self.mended: list[Restartable] = []
 
     @property
     def dir(self) -> Path:
@@ -130,6 +131,39 @@ class Suite:
             text = response.read()
         return json.loads(text) if text else None
 
+    def pids(self) -> list[int]:
+        """The target, and the daemons as they are now."""
+        daemons = [each["pid"] for kind in ("servers", "clients", "managers") for each in self.ready[kind]]
+        return [*daemons, *([self.ready["target"]["pid"]] if "pid" in self.ready["target"] else [])]
+
+    def workers(self) -> list[int]:
+        """Of the first server, as they are now."""
+        pid = self.ready["servers"][0]["pid"]
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """At the end, everything is configured as it was."""
+        passphrase = {"passphrase": "a passphrase of some length"}
+        before = self.api("POST", "/export", passphrase)
+        try:
+            yield
+        finally:
+            self.api("POST", "/apply?prune=true", before | passphrase)
+            for server in self.ready["servers"]:
+                self.api("POST", f"/servers/{server['name']}/push?wait=10")
+
+    @contextmanager
+    def restartable(self, daemon: str, number: int = 0) -> Iterator[Restartable]:
+        """One of the `servers`, `clients` or `managers`, to be killed and started again; at the end it runs."""
+        found = Restartable(self.ready[daemon][number])
+        self.mended.append(found)
+        try:
+            yield found
+        finally:
+            if not alive(found.pid):
+                found.start()
+
     def wait_for_login(self, within: float) -> float:
         """Log in again and again until it works; seconds that it took. Fails after `within` seconds."""
         started = time.monotonic()
@@ -146,20 +180,25 @@ class Suite:
 class Restartable:
     """A daemon of the demo that a test kills and starts again, with its own command line."""
 
-    def __init__(self, pid: int, log: str) -> None:
-        self.pid = pid
-        self._argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
-        self._log = log
+    def __init__(self, about: dict[str, Any]) -> None:
+        """`about`: what the ready file says of it; its pid stays true."""
+        self._about = about
+        self._argv = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
         self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        found: int = self._about["pid"]
+        return found
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.pid, number)
         wait_until(lambda: not alive(self.pid), 15, f"process {self.pid} ends")
 
     def start(self) -> None:
-        with open(self._log, "ab") as log:
+        with open(self._about["log"], "ab") as log:
             self._popen = subprocess.Popen(self._argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=ENV)
-        self.pid = self._popen.pid
+        self._about["pid"] = self._popen.pid
 
     def close(self) -> None:
         if self._popen and self._popen.poll() is None:
@@ -185,7 +224,12 @@ def running(*flags: str, port_base: int = 0, env: dict[str, str] | None = None) 
                     hopeless = popen.poll() is not None or time.monotonic() - started > UP_SECONDS
                     assert not hopeless, _story(Path(directory), shlex.join(argv))
                     time.sleep(0.05)
-                yield Suite(popen, json.loads(ready_file.read_text()))
+                suite = Suite(popen, json.loads(ready_file.read_text()))
+                try:
+                    yield suite
+                finally:
+                    for daemon in reversed(suite.mended):
+                        daemon.close()
             finally:
                 if popen.poll() is None:
                     popen.send_signal(signal.SIGINT)

@@ -93,13 +93,15 @@ def test_a_target_that_is_down(own_suite: Suite) -> None:
 def test_a_tunnel_that_is_down(own_suite: Suite) -> None:
     """Without a link there is no way to the target: the connection is closed before any banner."""
     suite = own_suite
-    os.kill(suite.ready["clients"][0]["pid"], signal.SIGKILL)
-    wait_until(lambda: _banner(suite.ready["partner"]["port"]) == b"", 5, "the banner is withheld")
-    before = server_log(suite)
-    done = suite.sftp("pwd\n", timeout=20)
-    assert done.returncode != 0
-    assert "Traceback" not in suite.logs()
-    wait_until(lambda: "tunnel.down" in server_log(suite)[len(before) :], 5, "one line says why")
+    with suite.restartable("clients") as client:
+        client.kill()
+        wait_until(lambda: _banner(suite.port()) == b"", 5, "the banner is withheld")
+        before = server_log(suite)
+        done = suite.sftp("pwd\n", timeout=20)
+        assert done.returncode != 0
+        assert "Traceback" not in suite.logs()
+        wait_until(lambda: "tunnel.down" in server_log(suite)[len(before) :], 5, "one line says why")
+    suite.wait_for_login(within=30)
 
 
 def test_a_changed_host_key_is_refused(suite: Suite) -> None:

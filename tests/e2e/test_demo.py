@@ -18,21 +18,6 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def test_ctrl_c_leaves_no_process_behind() -> None:
-    with running("--workers", "1") as suite:
-        pids = descendants(suite.popen.pid)
-        assert len(pids) >= 5, "manager, server, worker, client, target"
-        suite.popen.send_signal(signal.SIGINT)
-        assert suite.popen.wait(30) == 0
-        assert [pid for pid in pids if alive(pid)] == []
-
-
-def test_direct_needs_no_client() -> None:
-    with running("--workers", "1", "--direct") as suite:
-        assert suite.ready["clients"] == []
-        assert suite.sftp("pwd\n").returncode == 0
-
-
 def test_an_existing_target(suite: Suite) -> None:
     """The session's demo is the existing target's host; there is no password for it, so passthrough is not proven."""
     target, etc = suite.ready["target"], suite.dir / "etc"
@@ -53,7 +38,7 @@ def test_flags_of_an_existing_target_go_together(tmp_path: Path) -> None:
     assert "go together" in done.stderr
 
 
-def test_no_secret_on_any_command_line_or_in_any_log() -> None:
+def test_two_servers_that_tell_no_secret_and_leave_no_process_behind() -> None:
     with running("--workers", "1", "--servers", "2") as suite:
         assert suite.sftp("pwd\n", port=suite.port(10)).returncode == 0, "the second server serves too"
         secrets = [
@@ -66,3 +51,9 @@ def test_no_secret_on_any_command_line_or_in_any_log() -> None:
         for secret in secrets:
             assert secret not in lines
             assert secret not in suite.logs()
+
+        pids = descendants(suite.popen.pid)
+        assert len(pids) >= 8, "manager, two servers, their workers, two clients, target"
+        suite.popen.send_signal(signal.SIGINT)
+        assert suite.popen.wait(30) == 0
+        assert [pid for pid in pids if alive(pid)] == []

@@ -22,6 +22,11 @@ def direct(request: pytest.FixtureRequest) -> Iterator[Suite]:
         yield suite
 
 
+def test_the_demo_needs_no_client_without_a_tunnel(direct: Suite, request: pytest.FixtureRequest) -> None:
+    assert len(direct.ready["clients"]) == (0 if request.node.callspec.params["direct"] == "--direct" else 1)
+    assert direct.sftp("pwd\n").returncode == 0
+
+
 def ended(suite: Suite) -> list[dict[str, object]]:
     return [event for event in suite.audit("session.ended") if event["listener"] == "tcp"]
 

@@ -9,16 +9,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.command_line import await_manager, restartable, usp
+from tests.e2e.command_line import await_manager, usp
 from tests.e2e.suite import Suite, running, wait_until
 
 ONE, TWO = "usp-server-1", "usp-server-2"
 
 
-@pytest.fixture
-def suite() -> Iterator[Suite]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Suite]:
     with running("--servers", "2", "--workers", "1") as suite:
         yield suite
+
+
+@pytest.fixture
+def suite(shared: Suite) -> Iterator[Suite]:
+    """Daemons are killed and configurations spoiled, and all of it is mended."""
+    with shared.restored():
+        yield shared
+    shared.wait_for_login(within=30)
 
 
 def version(suite: Suite, server: str) -> int:
@@ -116,7 +124,7 @@ def test_a_canary_that_refuses_saves_the_others(suite: Suite) -> None:
 
 def test_a_push_to_many_outlives_its_manager(suite: Suite) -> None:
     describe(suite, "later")
-    with restartable(suite, "servers") as server, restartable(suite, "managers") as manager:
+    with suite.restartable("servers") as server, suite.restartable("managers") as manager:
         server.kill()
         body = {"servers": [ONE, TWO], "canary": True, "wait": 60}
         id = suite.api("POST", "/push", body)["id"]

@@ -10,17 +10,25 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.command_line import await_manager, restartable, usp
+from tests.e2e.command_line import await_manager, usp
 from tests.e2e.suite import Suite, running, wait_until
 
 SERVER = "usp-server-1"
 DEPLOYMENT = "partners-on-usp-server-1"
 
 
-@pytest.fixture
-def suite() -> Iterator[Suite]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Suite]:
     with running("--workers", "1") as suite:
         yield suite
+
+
+@pytest.fixture
+def suite(shared: Suite) -> Iterator[Suite]:
+    """Daemons are killed and configurations spoiled, and all of it is mended."""
+    with shared.restored():
+        yield shared
+    shared.wait_for_login(within=30)
 
 
 def port_of(suite: Suite, name: str, part: str = "listeners") -> Any:
@@ -68,7 +76,7 @@ def test_a_stopped_listener_stays_stopped(suite: Suite) -> None:
     assert "an administrator stopped it" in usp(suite, "status", SERVER)
     before = worker(suite)
 
-    with restartable(suite, "servers") as server, restartable(suite, "managers") as manager:
+    with suite.restartable("servers") as server, suite.restartable("managers") as manager:
         server.kill()
         server.start()
         never_open(port, 0.5)
@@ -92,24 +100,26 @@ def test_a_stopped_listener_stays_stopped(suite: Suite) -> None:
 
 
 def test_a_manual_listener_starts_stopped_and_stays_started(suite: Suite) -> None:
-    port = suite.ready["partner"]["port"]
-    deployment = suite.api("GET", f"/items/deployments/{DEPLOYMENT}")
-    suite.api("PUT", f"/items/deployments/{DEPLOYMENT}", {**deployment, "startup": "manual"})
+    """The other listener: nobody ever started it, and what an administrator says lasts."""
+    deployment, login = "passthrough-on-usp-server-1", suite.ready["listeners"]["passthrough"]
+    found = suite.api("GET", f"/items/deployments/{deployment}")
+    suite.api("PUT", f"/items/deployments/{deployment}", {**found, "startup": "manual"})
     assert "startup: auto -> manual" in usp(suite, "diff", SERVER)
     usp(suite, "push", SERVER, "--wait")
-    wait_for(suite, "partners", "stopped")
-    assert not is_open(port)
+    wait_for(suite, "passthrough", "stopped")
+    assert not is_open(login["port"])
     assert "its start-up is manual" in usp(suite, "status", SERVER)
 
-    usp(suite, "start", DEPLOYMENT)
-    wait_for(suite, "partners", "running")
+    usp(suite, "start", deployment)
+    wait_for(suite, "passthrough", "running")
     before = worker(suite)
-    with restartable(suite, "servers") as server:
+    with suite.restartable("servers") as server:
         server.kill()
         server.start()
         wait_for_restart(suite, before)
-        wait_for(suite, "partners", "running")
+        wait_for(suite, "passthrough", "running")
         suite.wait_for_login(within=10)
+        assert suite.sftp("pwd\n", password=login["password"], port=login["port"]).returncode == 0
 
 
 def test_a_stopped_tunnel_has_no_links(suite: Suite) -> None:
@@ -118,7 +128,7 @@ def test_a_stopped_tunnel_has_no_links(suite: Suite) -> None:
     wait_until(lambda: not port_of(suite, "tunnel-1", "tunnels")["links"], 5, "its links are closed")
     assert suite.sftp("pwd\n", timeout=20).returncode != 0
     before = worker(suite)
-    with restartable(suite, "servers") as server:
+    with suite.restartable("servers") as server:
         server.kill()
         server.start()
         wait_for_restart(suite, before)

@@ -23,6 +23,12 @@ NO_PQ = "does not provide protection against post-quantum attacks"
 
 @pytest.fixture(scope="module")
 def listeners(suite: Suite) -> Iterator[Suite]:
+    with suite.restored():
+        configure(suite)
+        yield suite
+
+
+def configure(suite: Suite) -> None:
     """One listener per profile, with the host key that fits it best."""
     path = {"tunnel": "tunnel-1", "proxy_client": "usp-client-1"}
 
@@ -39,12 +45,6 @@ def listeners(suite: Suite) -> Iterator[Suite]:
         make("routes", name, inbound_nodes=[name], outbound_nodes=["target"])
         make("listeners", name, address="127.0.0.1", port=suite.port(port), route=name, default_outbound_node="target")
         make("deployments", name, listener=name, proxy_server="usp-server-1", **path)
-    suite.api("POST", "/servers/usp-server-1/push?wait=10")
-    yield suite
-    for kind in ("deployments", "listeners", "routes", "inbound-nodes"):
-        for profile in Profile:
-            suite.api("DELETE", f"/items/{kind}/audit-{profile}")
-    suite.api("DELETE", "/items/private-keys/audit-rsa")
     suite.api("POST", "/servers/usp-server-1/push?wait=10")
 
 

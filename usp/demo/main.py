@@ -25,6 +25,7 @@ from usp.errors import UspError
 
 START_SECONDS = 30.0
 PARTNER = "partner"
+ADMIN = "admin"
 STOP = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -135,9 +136,10 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
     clients = [
         _start_client(processes, layout, keys, n, at) for n in range(1, options.servers + 1) if not options.direct
     ]
-    manager, token = _start_manager(processes, layout, keys, admin_password)
+    manager = _start_manager(processes, layout, keys, admin_password)
     url = f"https://{LOOPBACK}:{layout.manager_port}"
     _wait_for(f"http://{LOOPBACK}:{layout.manager_metrics}/readyz", processes)
+    token = asyncio.run(setup.api_token(url, keys.ca, ADMIN, admin_password))
     login = {"username": PARTNER, "password": password}
     asyncio.run(_configure(setup.Api(url, token, keys.ca), layout, keys, at, login, passthrough, options))
     processes.check()
@@ -199,7 +201,7 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
                 "log": str(manager.log),
             }
         ],
-        "admin": {"username": "admin", "password": admin_password, "token": token, "ca": str(keys.ca_path)},
+        "admin": {"username": ADMIN, "password": admin_password, "token": token, "ca": str(keys.ca_path)},
         "target": {"host": at.host, "port": at.port, **shown},
     }
     if options.ready_file:
@@ -230,8 +232,8 @@ async def _configure(
         await setup.prove_tcp(ports.tcp)
 
 
-def _start_manager(processes: Processes, layout: Layout, keys: Keys, password: str) -> tuple[Process, str]:
-    """Returns the process and an API token of the administrator."""
+def _start_manager(processes: Processes, layout: Layout, keys: Keys, password: str) -> Process:
+    """Its one administrator is ADMIN, with that password."""
     config = private_file(
         layout.etc / "usp-manager.hcl",
         f"""\
@@ -263,10 +265,8 @@ metrics {{
     )
     command = python("usp.manager.main", "-config", str(config))
     run([*command, "db", "upgrade"])
-    run([*command, "user", "add", "admin", "--role", "admin", "--password-stdin"], stdin=password)
-    token = run([*command, "token", "add", "demo", "--user", "admin"]).strip().splitlines()[-1]
-    log = layout.log / "usp-manager-1.log"
-    return processes.start("usp-manager-1", [*command, "serve"], log), token
+    run([*command, "user", "add", ADMIN, "--role", "admin", "--password-stdin"], stdin=password)
+    return processes.start("usp-manager-1", [*command, "serve"], layout.log / "usp-manager-1.log")
 
 
 def _start_server(processes: Processes, layout: Layout, keys: Keys, number: int, options: Options) -> Process:

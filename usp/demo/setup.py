@@ -43,7 +43,8 @@ class Api:
     async def __aenter__(self) -> Api:
         context = ssl.create_default_context(cadata=self.ca)
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context), headers={"Authorization": f"Bearer {self.token}"}
+            connector=aiohttp.TCPConnector(ssl=context),
+            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
         )
         return self
 
@@ -59,6 +60,15 @@ class Api:
             if response.status >= 400:
                 raise UspError("internal", f"POST {path} was answered {response.status}: {text}")
             return await response.json() if text else None
+
+
+async def api_token(url: str, ca: str, username: str, password: str) -> str:
+    """Log in as an administrator and make an API token, which does not expire as the login does."""
+    async with Api(url, "", ca) as anybody:
+        login = await anybody.post("/login", {"username": username, "password": password})
+    async with Api(url, login["token"], ca) as administrator:
+        made: str = (await administrator.post("/tokens", {"name": "demo", "username": username}))["token"]
+    return made
 
 
 async def configure(
