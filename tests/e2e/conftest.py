@@ -8,14 +8,26 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.e2e.login_site import Site
 from tests.e2e.suite import Suite, alive, running
 
 
 @pytest.fixture(scope="session")
 def suite() -> Iterator[Suite]:
-    """One suite for all tests that leave it as it was: one server with two workers, through the tunnel."""
-    with running("--workers", "2") as suite:
+    """One suite for all tests that leave it as it was: one server with two workers, through the tunnel. A penalty lasts
+    longer than the tests that look at it."""
+    with running("--workers", "2", env={"USP_LIMITS__FIRST_PENALTY": "600"}) as suite:
         yield suite
+
+
+@pytest.fixture(scope="module")
+def site(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The shared suite, with a listener for each Rule while one file's tests run."""
+    made = Site(suite, tmp_path_factory.mktemp("logins"))
+    with suite.restored():
+        made.configure()
+        yield made
+        made.release()
 
 
 @pytest.fixture(scope="session")

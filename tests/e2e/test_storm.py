@@ -24,7 +24,7 @@ LOGIN_TIMEOUT = 4.0
 @pytest.fixture
 def suite() -> Iterator[Suite]:
     env = {"USP_SERVER__LOGIN_TIMEOUT": str(LOGIN_TIMEOUT)}
-    with running("--workers", "2", port_base=13122, env=env) as suite:
+    with running("--workers", "2", env=env) as suite:
         yield suite
 
 
