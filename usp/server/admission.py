@@ -53,6 +53,8 @@ class Host(Protocol):
 
     def admitted(self) -> None: ...
 
+    def denied(self) -> None: ...
+
     def fail(self, error: UspError) -> None: ...
 
     def exhausted(self, outcome: Outcome) -> None: ...
@@ -120,7 +122,7 @@ class Admission:
         except asyncio.CancelledError:
             self._settle(self._login.abandoned())
             raise
-        except UspError as error:
+        except UspError as error:  # nobody has judged the partner: it is told, and not held against anybody
             if not self._host.ending:
                 self._host.tell_login(failures.outcome(error), **facts)
                 self._host.fail(error)
@@ -129,7 +131,9 @@ class Admission:
             return False
         self._settle(before.after(method, denied_by))
         self._tell(denied_by, facts)
-        if self._login.complete:
+        if denied_by is not None:
+            self._host.denied()
+        elif self._login.complete:
             self._password = None
             self._host.admitted()
         return denied_by is None

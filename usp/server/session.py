@@ -85,14 +85,14 @@ class Session:
         link: Callable[[], Link | None],
         tell: Callable[[dict[str, JsonValue]], None],
         passwords: Passwords,
-        decided: Callable[[str, str], None] = lambda outcome, username: None,
+        decided: Callable[[bool, str], None] = lambda admitted, username: None,
         barred: Callable[[str], bool] = lambda username: False,
         pool: Pool | None = None,
         trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free(),
     ) -> None:
-        """`link` finds the link to dial through; `tell` takes the facts for the audit log. `decided` takes the outcome
-        of each login with its user name; `barred` says whether logins of a user name are to be denied, `trial` whether
-        the target may be asked about one."""
+        """`link` finds the link to dial through; `tell` takes the facts for the audit log. `decided` takes whether
+        a user name was admitted, or denied by whoever judged it; `barred` says whether logins of a user name are to be
+        denied, `trial` whether the target may be asked about one."""
         self.id = ticket.session
         self.version = ticket.version
         self.since = time.time()
@@ -275,12 +275,16 @@ class Session:
         return self._outcome is not None or self._over.is_set()
 
     def admitted(self) -> None:
+        self._decided(True, self.username)
         if self._timer:
             self._timer.cancel()
         self.active()
         self._check_idle()
         if self._limits.session:
             self._last_call = self._loop.call_later(self._limits.session, self.end, Outcome.LIMIT)
+
+    def denied(self) -> None:
+        self._decided(False, self.username)
 
     def exhausted(self, outcome: Outcome) -> None:
         self.end(outcome, _TOO_MANY)
@@ -289,7 +293,6 @@ class Session:
         if outcome != PARTIAL:
             metrics.LOGINS_TOTAL.labels(self._door.listener.name, outcome).inc()
         self._tell_fact("login", outcome=str(outcome), **facts, **self._served_by())
-        self._decided(outcome, self.username)
 
     # --- the target ---
 

@@ -25,7 +25,6 @@ from usp.errors import Problem, UspError
 from usp.log import get_logger
 from usp.passwords import REMEMBERED_SECONDS, Passwords
 from usp.server import ipc, messages, probe
-from usp.server.admission import DENIALS, OK
 from usp.server.barred import Barred
 from usp.server.direct import Direct
 from usp.server.ipc import Channel
@@ -221,11 +220,11 @@ class Worker:
     def _find_link(self, path: PathSpec) -> Link | None:
         return self._links.get(path.tunnel, path.client)
 
-    def _decided(self, session: str, outcome: str, username: str) -> None:
+    def _decided(self, session: str, admitted: bool, username: str) -> None:
         """The supervisor keeps the ledger."""
-        if outcome == OK:
+        if admitted:
             self._channel.post(messages.Authenticated(session=session, username=username))
-        elif outcome in DENIALS.values():
+        else:
             self._channel.post(messages.LoginFailed(session=session, username=username[:MAX_USERNAME]))
 
     def _tunnel_socket(self, message: messages.TunnelSocket, sock: socket.socket) -> None:

@@ -208,12 +208,13 @@ class Target:
 
 
 class Gateway:
-    """Accepts partners and serves each by a Session; keeps their outcomes and facts."""
+    """Accepts partners and serves each by a Session; keeps their outcomes and facts, and who was admitted or denied."""
 
     def __init__(self, door: Door, limits: Limits, link: Callable[[], Link | None]) -> None:
         self.door, self.limits, self.link = door, limits, link
         self.live: list[Session] = []
         self.facts: list[dict[str, Any]] = []
+        self.decided: list[tuple[bool, str]] = []
         self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
         self.trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free()
         self.passwords = Passwords(HASHER, remember=REMEMBERED_SECONDS)
@@ -237,6 +238,7 @@ class Gateway:
                 self.link,
                 self.facts.append,
                 self.passwords,
+                lambda admitted, username: self.decided.append((admitted, username)),
                 pool=self.pool,
                 trial=self.trial,
             )

@@ -97,6 +97,7 @@ async def test_rule_2_does_not_bother_the_target_with_what_is_wrong(target: Targ
         assert await gateway.outcome() is Outcome.AUTH_DENIED
         assert (target.seen, target.connections) == ([], set())
         assert [outcome for _, outcome in logins(gateway)] == ["auth_denied"]
+        assert gateway.decided == [(False, USER)]
 
 
 async def test_rule_2_when_the_target_knows_another_password(target: Target) -> None:
@@ -105,6 +106,7 @@ async def test_rule_2_when_the_target_knows_another_password(target: Target) -> 
         await is_refused(gateway, PASSWORD)
         assert await gateway.outcome() is Outcome.TARGET_DENIED
         assert [outcome for _, outcome in logins(gateway)] == ["target_denied"]
+        assert gateway.decided == [(False, USER)]
 
 
 @pytest.mark.parametrize("username", ["nobody", "nopassword"])
@@ -228,6 +230,7 @@ async def test_rules_6_and_7_take_both_in_either_order(target: Target, order: li
         await gets_in(gateway, PASSWORD, MINE, preferred_auth=order)
         assert logins(gateway) == [(order[0], "partial"), (order[1], "ok")]
         assert gateway.told("login")[1]["methods"] == "password,publickey"
+        assert gateway.decided == [(True, USER)], "one of both decides nothing"
         seen = (USER, "password") if out is PASSTHROUGH else ("gateway", "publickey")
         assert set(target.seen) == {seen}
 
@@ -348,6 +351,7 @@ async def test_a_target_that_refuses_the_rules_credentials(target: Target, capsy
         assert await gateway.outcome() is Outcome.TARGET_DENIED
         assert target.seen == [(USER, "publickey")]
         assert [outcome for _, outcome in logins(gateway)] == ["target_denied"]
+        assert gateway.decided == [], "it is not the partner's fault"
     assert "code=target.auth_denied" in capsys.readouterr().err
 
 
@@ -440,6 +444,7 @@ async def test_whom_the_guard_denies_the_target_does_not_see(target: Target) -> 
         assert [(fact["outcome"], fact["reason"]) for fact in gateway.told("login")] == [
             ("auth_denied", "target_guard")
         ]
+        assert gateway.decided == [(False, USER)]
         assert guarded.told[0] == MayTry(session="s", attempt=1, target="target", username=USER)
         assert guarded.results == [Result.UNTRIED]
 

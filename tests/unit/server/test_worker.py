@@ -15,12 +15,13 @@ import asyncssh
 import pytest
 import uvloop
 
-from tests.unit.server.gateway import HOST_LINE, PASSWORD, USER, Target, settings, snapshot
+from tests.unit.server.gateway import HASHER, HOST_LINE, PASSWORD, USER, Target, rule, settings, snapshot
+from usp.combinations import InboundSource, OutboundCredentials
 from usp.diagnosis import KeyScan, Login, PathProbe
 from usp.model import Model
 from usp.secret import Secret
 from usp.server import ipc, messages
-from usp.snapshot import PathSpec, Snapshot
+from usp.snapshot import AccountSpec, CredentialsSpec, PathSpec, Snapshot
 from usp.ssh import keys
 from usp.status import LinkState, Outcome
 
@@ -188,6 +189,25 @@ async def test_logins_are_told_and_a_username_may_be_barred(target: Target) -> N
         await accepted("known", known=(USER,))
         it.channel.post(messages.Bar(username=USER, seconds=0))
         await accepted("released")
+
+
+async def test_credentials_of_our_own_that_the_target_refuses_are_no_failed_login(target: Target) -> None:
+    """Nobody is penalised for what an administrator got wrong."""
+    ours = CredentialsSpec(username=USER, password=Secret("outdated"))
+    of = rule(source=InboundSource.ACCOUNT_REPOSITORY, out=OutboundCredentials.DEDICATED, dedicated=ours)
+    account = AccountSpec(username=USER, password=Secret(HASHER.hash(PASSWORD)))
+    async with worker() as it:
+        await it.apply(snapshot(target.port, of=of, accounts=(account,)))
+        with pytest.raises(asyncssh.DisconnectError):
+            async with partner(it.admit("right")):
+                pass
+        await it.hear(messages.SessionEnded, session="right", outcome=Outcome.TARGET_DENIED)
+        assert target.seen == [(USER, "password")]
+        with pytest.raises(asyncssh.PermissionDenied):
+            async with partner(it.admit("wrong"), "wrong"):
+                pass
+        await it.hear(messages.SessionEnded, session="wrong", outcome=Outcome.AUTH_DENIED)
+        assert {each.session for each in it.heard if isinstance(each, messages.LoginFailed)} == {"wrong"}
 
 
 async def test_a_session_over_the_limit_is_told_so(target: Target) -> None:
