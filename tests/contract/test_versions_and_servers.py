@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.catalogs import NOW, sample
 from tests.contract.conftest import OpenStore
 from usp.errors import Problem, UspError
+from usp.manager.changes import Change
 from usp.manager.compile import compile as compiled
 from usp.manager.store import Store
 from usp.manager.store.rows import RunState, Server, Version
@@ -129,7 +131,10 @@ async def test_a_server_that_nobody_saw(store: Store) -> None:
 async def test_what_was_seen_of_a_server(store: Store) -> None:
     await store.servers.observed("dmz", ServerState.RUNNING, "fine", at=NOW, report=report(1))
     seen = Server("dmz", 0, ServerState.RUNNING, "fine", report(1), NOW, NOW)
-    assert await store.servers.get("dmz") == seen
+    found = await store.servers.get("dmz")
+    assert found.age is not None
+    assert 0 <= found.age < 30, "by the database's clock, whatever the manager's says"
+    assert replace(found, age=None) == seen
     await store.servers.observed("dmz", ServerState.UNREACHABLE, "x" * 5000, at=LATER)
     server = await store.servers.get("dmz")
     assert (server.state, server.report, server.seen_at, server.checked_at) == (
@@ -140,6 +145,43 @@ async def test_what_was_seen_of_a_server(store: Store) -> None:
     )
     await store.servers.observed("a", ServerState.PENDING, "", at=LATER)
     assert list(await store.servers.all()) == ["a", "dmz"]
+
+
+async def test_who_is_cut_off_does_not_overrule_who_sees(opened: OpenStore) -> None:
+    one, other = (await opened()).servers, (await opened()).servers
+    await one.observed("dmz", ServerState.RUNNING, "fine", at=NOW, report=report(1), by="one")
+    await other.observed("dmz", ServerState.UNREACHABLE, "no route", at=LATER, by="other")
+    assert (await one.get("dmz")).state is ServerState.RUNNING
+    await one.observed("dmz", ServerState.UNREACHABLE, "no answer", at=LATER, by="one")
+    assert (await other.get("dmz")).state is ServerState.UNREACHABLE, "who saw it last sees it no more"
+    await other.observed("dmz", ServerState.UNREACHABLE, "no route", at=LATER, by="other")
+    assert (await other.get("dmz")).reason == "no route"
+
+
+async def test_the_history_of_a_server_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usp.manager.store.servers.KEPT", 3)
+    await store.servers.observed("other", ServerState.PENDING, "", at=NOW)
+    for number in range(1, 6):
+        await store.servers.observed("dmz", ServerState.RUNNING, "fine", at=NOW, report=report(number))
+    found = await store.servers.changes("dmz")
+    assert [change.change.state for change in found] == ["version 5", "version 4", "version 3"]
+    assert [change.change.state for change in await store.servers.changes("dmz", before=found[0].number, limit=1)] == [
+        "version 4"
+    ]
+    assert [change.change for change in await store.servers.changes("other")] == [Change("", "unknown", "pending")]
+
+
+async def test_managers_that_look_at_once_tell_a_change_once(opened: OpenStore) -> None:
+    stores = [await opened() for _ in range(4)]
+    for number in (1, 2, 3):
+        await asyncio.gather(
+            *[
+                store.servers.observed("dmz", ServerState.RUNNING, "fine", at=NOW, report=report(number), by=f"{place}")
+                for place, store in enumerate(stores)
+            ]
+        )
+    told = [change.change.state for change in await stores[0].servers.changes("dmz")]
+    assert told == ["version 3", "version 2", "version 1", "running"]
 
 
 async def test_run_states(store: Store, opened: OpenStore) -> None:

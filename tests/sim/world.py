@@ -121,7 +121,7 @@ class Store:
         return await self._done(lambda: dict(self._tables.run_states))
 
     async def observed(
-        self, name: str, state: ServerState, reason: str, *, at: datetime, report: Report | None = None
+        self, name: str, state: ServerState, reason: str, *, at: datetime, report: Report | None = None, by: str = ""
     ) -> None:
         def note() -> None:
             before = self._tables.servers.get(name) or Server(name)

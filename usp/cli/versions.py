@@ -208,6 +208,25 @@ def versions(client: Client, as_json: bool, server: str, version: int | None) ->
         show.table(VERSIONS, answer["items"], empty=f"nothing was pushed to {server} yet")
 
 
+@click.argument("server")
+def changes(client: Client, as_json: bool, server: str) -> None:
+    """What has changed on a SERVER as managers saw it, newest first: states, versions, restarts, links."""
+    answer = client.get(f"/servers/{segment(server)}/changes", limit=50)
+    if as_json:
+        show.as_json(answer)
+    else:
+        show.table(CHANGES, answer["items"], empty=f"nothing has changed on {server} yet")
+
+
+CHANGES: Final[tuple[show.Column, ...]] = (
+    ("when", lambda row: row["at"][:19]),
+    ("what", lambda row: row["subject"] or "server"),
+    ("was", lambda row: row["was"]),
+    ("is", lambda row: row["state"]),
+    ("why", lambda row: row["reason"]),
+)
+
+
 VERSIONS: Final[tuple[show.Column, ...]] = (
     ("version", lambda row: row["version"]),
     ("state", lambda row: row["state"]),
@@ -237,4 +256,4 @@ def history(client: Client, as_json: bool, kind: str, name: str) -> None:
             click.echo(f"    {field} {word}")
 
 
-COMMANDS: Final[tuple[Command, ...]] = (push, rollback, diff, versions, pushes, history)
+COMMANDS: Final[tuple[Command, ...]] = (push, rollback, diff, versions, pushes, history, changes)

@@ -74,6 +74,7 @@ class Pusher:
         self._settings = settings
         self._clock = clock
         self._random = random
+        self._id = f"{int(random() * 1e16):x}"  # not the name: two of one name may run while one is replaced
         self._tasks = TaskSet()
         self._watched: dict[str, asyncio.Task[None]] = {}
 
@@ -132,7 +133,9 @@ class Pusher:
         if push is not None and push[0] == desired.version:
             desired = replace(desired, push=push[1], unrecorded=False)
         decision = decide(desired, observed, retry_in=self._retry_in(watch))
-        await self._store.servers.observed(name, decision.state, decision.reason, at=self._clock(), report=report)
+        await self._store.servers.observed(
+            name, decision.state, decision.reason, at=self._clock(), report=report, by=self._id
+        )
         self._say(watch, name, decision.reason)
         return decision, report
 

@@ -49,6 +49,13 @@ def test_push(site: StandIn, state: str, wait: list[str], code: int) -> None:
     assert json.loads(usp(site, "push", "s1", "--json", *wait).stdout)["version"] == 4
 
 
+def test_changes(site: StandIn) -> None:
+    row = {"at": "2026-01-01T12:00:00Z", "subject": "", "was": "running", "state": "unreachable", "reason": "away"}
+    site.answers["GET /servers/s1/changes?limit=50"] = (200, {"items": [row], "next": None})
+    assert lines(usp(site, "changes", "s1"))[-1] == ["2026-01-01T12:00:00", "server", "running", "unreachable", "away"]
+    assert json.loads(usp(site, "changes", "s1", "--json").stdout)["items"] == [row]
+
+
 def test_a_refused_push(site: StandIn) -> None:
     errors = [{"loc": ["listeners", 0], "msg": "port 22 is in use"}]
     problem = {"code": "push.rejected", "detail": "the server refused it", "errors": errors}

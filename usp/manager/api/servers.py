@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from datetime import datetime
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from usp.manager.api.auth import Asking, TheApp
-from usp.manager.api.lists import Paging, cut
+from usp.manager.api.lists import Limit, Paging, cut
 from usp.manager.store import rows
 from usp.manager.store.rows import RunState
 from usp.model import Model
@@ -27,7 +28,7 @@ class Server(Model):
     desired: int = Field(description="The version that is wanted there; 0: nothing was ever pushed")
     seen_at: datetime | None
     checked_at: datetime | None
-    age: float | None = Field(description="Seconds since it last answered")
+    age: float | None = Field(description="Seconds since it last answered, by the database's clock")
     version: int
     digest: str
     software: str
@@ -45,7 +46,7 @@ class Server(Model):
     )
 
     @classmethod
-    def of(cls, server: rows.Server, now: datetime, run_states: Mapping[str, RunState], drained: Set[str]) -> Server:
+    def of(cls, server: rows.Server, run_states: Mapping[str, RunState], drained: Set[str]) -> Server:
         report = server.report
         ids = [status.id for status in report.listeners] + [status.id for status in report.tunnels] if report else []
         return cls(
@@ -55,7 +56,7 @@ class Server(Model):
             desired=server.desired,
             seen_at=server.seen_at,
             checked_at=server.checked_at,
-            age=max(0.0, (now - server.seen_at).total_seconds()) if server.seen_at else None,
+            age=server.age,
             version=report.version if report else 0,
             digest=report.digest if report else "",
             software=report.software if report else "",
@@ -82,12 +83,61 @@ class Servers(Model):
 @router.get("", operation_id="list_servers")
 async def list_servers(app: TheApp, actor: Asking, query: Paging) -> Servers:
     """Every Proxy Server that is configured, by name, as it was last seen."""
-    now, run_states, drained = app.clock(), await app.store.servers.run_states(), await app.drained()
+    run_states, drained = await app.store.servers.run_states(), await app.drained()
     page, following = cut(await app.servers(), lambda server: server.name, query)
-    return Servers(items=[Server.of(server, now, run_states, drained) for server in page], next=following)
+    return Servers(items=[Server.of(server, run_states, drained) for server in page], next=following)
 
 
 @router.get("/{name}", operation_id="get_server")
 async def get_server(app: TheApp, actor: Asking, name: str) -> Server:
     """One Proxy Server, as it was last seen."""
-    return Server.of(await app.server(name), app.clock(), await app.store.servers.run_states(), await app.drained())
+    return Server.of(await app.server(name), await app.store.servers.run_states(), await app.drained())
+
+
+class Change(Model):
+    """A line of a server's history: what had which state, and which one then."""
+
+    number: int
+    at: datetime
+    subject: str = Field(
+        description="listener NAME, tunnel NAME, client NAME on TUNNEL; empty: the server itself",
+        examples=["listener partners"],
+    )
+    was: str = Field(description="Its state before; none: it was not there", examples=["stopped"])
+    state: str
+    reason: str
+
+    @classmethod
+    def of(cls, found: rows.ServerChange) -> Change:
+        change = found.change
+        return cls(
+            number=found.number,
+            at=found.at,
+            subject=change.subject,
+            was=change.was,
+            state=change.state,
+            reason=change.reason,
+        )
+
+
+class Changes(Model):
+    """A page of a server's history, newest first."""
+
+    items: list[Change]
+    next: int | None
+
+
+@router.get("/{name}/changes", operation_id="list_server_changes")
+async def list_server_changes(
+    app: TheApp,
+    actor: Asking,
+    name: str,
+    limit: Limit = 100,
+    after: Annotated[int | None, Query(ge=0, le=2**53, description="`next` of the page before")] = None,
+) -> Changes:
+    """What has changed on a Proxy Server as managers saw it, newest first: its state, version, restarts, listeners,
+    tunnels, and which Proxy Clients are connected. The last 1,000 changes of each server are kept."""
+    server = (await app.server_record(name)).item.name
+    page = await app.store.servers.changes(server, before=after, limit=limit)
+    following = page[-1].number if len(page) == limit else None
+    return Changes(items=[Change.of(each) for each in page], next=following)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from usp.errors import Problem
+from usp.manager.changes import Change
 from usp.snapshot import Snapshot
 from usp.status import Intake, PushState, Report, ServerState
 
@@ -83,11 +84,21 @@ class Server:
     report: Report | None = None
     seen_at: datetime | None = None  # when it last answered
     checked_at: datetime | None = None  # when it was last asked
+    age: float | None = None  # seconds since it last answered, by the database's clock
 
     @property
     def is_empty(self) -> bool:
         """Drained: it takes no new session and has none left."""
         return self.report is not None and self.report.intake is Intake.CLOSED and self.report.sessions == 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChange:
+    """A line of a server's history. `number` grows."""
+
+    number: int
+    at: datetime
+    change: Change
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,24 @@ server = Table(
     Column("report", Text),  # a Report as JSON
     Column("seen_at", UtcTime),
     Column("checked_at", UtcTime),
+    Column("reported_at", UtcTime),  # by the database's clock
+    Column("reported_to", Words(40)),  # which manager
+    Column("looks", BigInt),  # counted, so that of two managers that look at once both are noted
     PrimaryKeyConstraint("name", name="usp_server_pk"),
+)
+
+server_change = Table(
+    "usp_server_change",
+    metadata,
+    Column("id", BigInt, Identity(), nullable=False),
+    Column("server", String(255), nullable=False),
+    Column("made_at", UtcTime, nullable=False),  # by the database's clock
+    Column("subject", Words(600)),
+    Column("was", String(40), nullable=False),
+    Column("state", String(40), nullable=False),
+    Column("reason", Words(2000)),
+    PrimaryKeyConstraint("id", name="usp_server_change_pk"),
+    Index("usp_server_change_server_ix", "server", "id"),
 )
 
 run_state = Table(
