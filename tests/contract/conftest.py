@@ -119,7 +119,7 @@ async def _drop(at: DatabaseSettings) -> None:
 
     database = Database(at)
     try:
-        async with database.writing() as connection:
+        async with database.altering() as connection:
             await connection.run_sync(drop)
     finally:
         await database.close()

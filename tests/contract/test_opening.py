@@ -65,7 +65,7 @@ async def test_a_database_without_schema_is_refused(bare: DatabaseSettings, tmp_
 
 async def run(at: DatabaseSettings, *statements: str) -> None:
     opened = database.Database(at)
-    async with opened.writing() as connection:
+    async with opened.altering() as connection:
         for statement in statements:
             await connection.execute(text(statement))
     await opened.close()

@@ -103,17 +103,16 @@ class App:
     async def save(self, actor: Actor, delta: Delta) -> bool:
         """Write it and leave events; False when the catalog has moved on meanwhile."""
         await self.guard.check(actor, delta)
-        try:
-            await self.store.items.write(delta, author=actor.name, at=self.clock())
-        except UspError as error:
-            if error.code != "catalog.conflict":
-                raise
-            return False
         events = [
             self._event(actor, f"item.{word}", f"{record.kind}/{record.item.name}", revision=delta.revision)
             for word, record in changes_of(delta)
         ]
-        await self.store.events.add(*events)
+        try:
+            await self.store.items.write(delta, author=actor.name, at=self.clock(), events=events)
+        except UspError as error:
+            if error.code != "catalog.conflict":
+                raise
+            return False
         return True
 
     # --- servers ---
@@ -137,8 +136,9 @@ class App:
         assert kind in (*RUNNABLE, ProxyServer.kind), kind
         actor.require(Role.ADMIN)
         record = (await self.store.items.read()).get(kind, key)
-        await self.store.servers.set_run_state(record.id, state, author=actor.name, at=self.clock())
-        await self.note(actor, f"run.{state}", f"{kind}/{record.item.name}")
+        async with self.store.transaction():
+            await self.store.servers.set_run_state(record.id, state, author=actor.name, at=self.clock())
+            await self.note(actor, f"run.{state}", f"{kind}/{record.item.name}")
         self.bell.ring()
 
     async def drained(self) -> frozenset[str]:

@@ -68,12 +68,12 @@ class Guard:
         record = None if key is None else (await self._store.items.read()).get(IpFilter.kind, key)
         if record is not None:
             _require_admitted(record, actor.peer)
-        await self._store.preferences.put(SETTING, record.id if record else None, author=actor.name, at=self._clock())
+        now, detail = self._clock(), {"ip_filter": record.item.name if record else None}
+        event = Event(now, actor.name, "settings.update", "settings/ip-filter", actor.peer, detail)
+        async with self._store.transaction():
+            await self._store.preferences.put(SETTING, record.id if record else None, author=actor.name, at=now)
+            await self._store.events.add(event)
         self._fresh_until = 0.0
-        detail = {"ip_filter": record.item.name if record else None}
-        await self._store.events.add(
-            Event(self._clock(), actor.name, "settings.update", "settings/ip-filter", actor.peer, detail)
-        )
         return record
 
     async def remove(self, actor: Actor) -> str:

@@ -59,9 +59,10 @@ class Logins:
             used_at=now,
             expires_at=now + timedelta(seconds=self._settings.absolute_timeout),
         )
-        await self._store.users.add_login(login)
-        await self._store.users.end_logins(expired_at=now)
-        await self._note(name, "login.succeeded", name, peer)
+        async with self._store.transaction():
+            await self._store.users.add_login(login)
+            await self._store.users.end_logins(expired_at=now)
+            await self._note(name, "login.succeeded", name, peer)
         return text, login, user
 
     async def change_password(self, actor: Actor, current: str, new: str) -> None:
@@ -108,9 +109,10 @@ class Logins:
     async def release(self, actor: Actor, subject: str) -> None:
         """Forget what was counted against a user name or an address; UspError lockout.not_found."""
         actor.require(Role.ADMIN)
-        if not await self._store.lockouts.forget(subject):
-            raise UspError("lockout.not_found", f"nothing is counted against '{subject}'")
-        await self._note(actor.name, "lockout.release", subject, actor.peer)
+        async with self._store.transaction():
+            if not await self._store.lockouts.forget(subject):
+                raise UspError("lockout.not_found", f"nothing is counted against '{subject}'")
+            await self._note(actor.name, "lockout.release", subject, actor.peer)
 
     # --- logins that are there ---
 
@@ -122,15 +124,17 @@ class Logins:
     async def end(self, actor: Actor, id: str) -> None:
         """One's own, or anybody's as an administrator; UspError login.not_found."""
         found = next(((login, user) for login, user in await self.all(actor) if login.id == id), None)
-        if found is None or not await self._store.users.delete_login(id):
-            raise UspError("login.not_found")
-        await self._note(actor.name, "login.revoke", found[1].name, actor.peer, login=id)
+        async with self._store.transaction():
+            if found is None or not await self._store.users.delete_login(id):
+                raise UspError("login.not_found")
+            await self._note(actor.name, "login.revoke", found[1].name, actor.peer, login=id)
 
     async def logout(self, actor: Actor) -> None:
         """End the login that asks. An API token stays."""
         if actor.login_id:
-            await self._store.users.delete_login(actor.login_id)
-            await self._note(actor.name, "logout", actor.name, actor.peer)
+            async with self._store.transaction():
+                await self._store.users.delete_login(actor.login_id)
+                await self._note(actor.name, "logout", actor.name, actor.peer)
 
     # --- bearers ---
 

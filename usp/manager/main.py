@@ -21,6 +21,11 @@ from usp.settings import ManagerSettings
 
 log = get_logger(__name__)
 
+PATIENCE: Final = 3.0
+"""Seconds for the database to answer before this manager is not ready."""
+
+TIDY_SECONDS: Final = 600.0
+
 LOCAL: Final = "usp-manager"
 """The author of what is done on the command line."""
 
@@ -76,6 +81,7 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
         helpers.spawn(pusher.run(), "pusher")
         helpers.spawn(runner.run(), "rollouts")
         helpers.spawn(state.watch(), "readiness")
+        helpers.spawn(_tidy(app.store), "tidying")
         daemon.on_reload(lambda anew: _reload(web, anew))
         sdnotify.notify(READY=1, STATUS="serving")
         await stop.wait()
@@ -99,11 +105,24 @@ class Readiness:
     async def watch(self) -> None:
         while True:
             try:
-                await self._store.ping()
+                async with asyncio.timeout(PATIENCE):
+                    await self._store.ping()
                 self._reason = ""
             except UspError as error:
                 self._reason = error.message
+            except TimeoutError:
+                self._reason = f"the database does not answer within {PATIENCE:g} s"
             await asyncio.sleep(1.0)
+
+
+async def _tidy(store: Any) -> None:
+    """Forget now and then what nobody will ask for any more."""
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        try:
+            await store.tidy()
+        except UspError as error:
+            log.warning("database.not_tidied", exc_info=error)
 
 
 def _reload(web: Any, settings: ManagerSettings) -> None:

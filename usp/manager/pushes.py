@@ -105,10 +105,11 @@ class Pushes:
             active = await self.active(server)
             if active is not None and active.number == newest.number:
                 return Pushed(newest, unchanged=True)
-        version = await self._store.versions.add(
-            server, content, catalog_revision=catalog_revision, author=actor.name, at=self._clock(), comment=comment
-        )
-        await self._note(actor, "push", server, version=version.number, digest=version.digest, **detail)
+        async with self._store.transaction():
+            version = await self._store.versions.add(
+                server, content, catalog_revision=catalog_revision, author=actor.name, at=self._clock(), comment=comment
+            )
+            await self._note(actor, "push", server, version=version.number, digest=version.digest, **detail)
         self._bell.ring()
         return Pushed(version)
 

@@ -57,20 +57,21 @@ class Rollouts:
         actor.require(Role.ADMIN)
         catalog = await self._store.items.read()
         content = await asyncio.to_thread(_contents, catalog, servers)
-        rollout = await self._store.rollouts.add(
-            Rollout(
-                author=actor.name,
-                at=self._clock(),
-                comment=comment,
-                catalog_revision=catalog.revision,
-                canary=canary,
-                force=force,
-                patience=patience,
-                steps=tuple(Step(server) for server in content),
-            ),
-            content,
-        )
-        await self._note(actor, "rollout", ", ".join(content), rollout=rollout.id, canary=canary)
+        async with self._store.transaction():
+            rollout = await self._store.rollouts.add(
+                Rollout(
+                    author=actor.name,
+                    at=self._clock(),
+                    comment=comment,
+                    catalog_revision=catalog.revision,
+                    canary=canary,
+                    force=force,
+                    patience=patience,
+                    steps=tuple(Step(server) for server in content),
+                ),
+                content,
+            )
+            await self._note(actor, "rollout", ", ".join(content), rollout=rollout.id, canary=canary)
         self._bell.ring()
         return rollout
 

@@ -93,8 +93,9 @@ class Administrators:
             email=email,
             enabled=enabled,
         )
-        await self._store.users.add(user)
-        await self._note(author, "user.create", name, peer, role=role)
+        async with self._store.transaction():
+            await self._store.users.add(user)
+            await self._note(author, "user.create", name, peer, role=role)
         return user
 
     async def change(self, actor: Actor, key: str, values: Mapping[str, Any]) -> User:
@@ -109,19 +110,21 @@ class Administrators:
         columns = {name: value for name, value in values.items() if name != "password"}
         if "password" in values:
             columns["password_hash"] = None if password is None else await self._hashed(password, user.name)
-        changed = await self._store.users.change(user.id, {**columns, "updated_at": self._clock()})
-        if "password" in values or not changed.enabled:
-            await self._store.users.end_logins(user_id=user.id)
-        await self._note(actor.name, "user.update", user.name, actor.peer, fields=sorted(values))
+        async with self._store.transaction():
+            changed = await self._store.users.change(user.id, {**columns, "updated_at": self._clock()})
+            if "password" in values or not changed.enabled:
+                await self._store.users.end_logins(user_id=user.id)
+            await self._note(actor.name, "user.update", user.name, actor.peer, fields=sorted(values))
         return changed
 
     async def delete(self, actor: Actor, key: str) -> None:
         """With tokens and logins; UspError user.last_admin."""
         actor.require(Role.ADMIN)
         user = await self.find(key)
-        await self._store.users.delete(user.id)
-        await self._store.lockouts.forget(lockout.user_subject(user.name))
-        await self._note(actor.name, "user.delete", user.name, actor.peer)
+        async with self._store.transaction():
+            await self._store.users.delete(user.id)
+            await self._store.lockouts.forget(lockout.user_subject(user.name))
+            await self._note(actor.name, "user.delete", user.name, actor.peer)
 
     async def set_password(
         self, name: str, password: str, *, author: str, peer: str = "", keep_login: str = ""
@@ -129,10 +132,11 @@ class Administrators:
         """Ends all logins of that user (but for `keep_login`), and what was counted against the name."""
         user = await self.find(name)
         hashed = await self._hashed(password, user.name)
-        await self._store.users.change(user.id, {"password_hash": hashed, "updated_at": self._clock()})
-        await self._store.users.end_logins(user_id=user.id, but=keep_login)
-        await self._store.lockouts.forget(lockout.user_subject(user.name))
-        await self._note(author, "user.password", user.name, peer)
+        async with self._store.transaction():
+            await self._store.users.change(user.id, {"password_hash": hashed, "updated_at": self._clock()})
+            await self._store.users.end_logins(user_id=user.id, but=keep_login)
+            await self._store.lockouts.forget(lockout.user_subject(user.name))
+            await self._note(author, "user.password", user.name, peer)
 
     async def find(self, key: str) -> User:
         """By name or id; UspError user.not_found."""
@@ -178,16 +182,18 @@ class Administrators:
             created_at=self._clock(),
             expires_at=expires_at,
         )
-        await self._store.users.add_token(token)
-        await self._note(author, "token.create", name, peer, user=user.name, role=granted)
+        async with self._store.transaction():
+            await self._store.users.add_token(token)
+            await self._note(author, "token.create", name, peer, user=user.name, role=granted)
         return token, text
 
     async def delete_token(self, actor: Actor, id: str) -> None:
         """One's own, or anybody's as an administrator; UspError token.not_found."""
         token = next((token for token in await self.tokens(actor) if token.id == id), None)
-        if token is None or not await self._store.users.delete_token(id):
-            raise UspError("token.not_found")
-        await self._note(actor.name, "token.delete", token.name, actor.peer)
+        async with self._store.transaction():
+            if token is None or not await self._store.users.delete_token(id):
+                raise UspError("token.not_found")
+            await self._note(actor.name, "token.delete", token.name, actor.peer)
 
     async def _note(self, author: str, action: str, target: str, peer: str = "", **detail: Any) -> None:
         event = Event(at=self._clock(), author=author, action=action, target=target, peer=peer, detail=detail)

@@ -91,7 +91,7 @@ async def _go_on_behind(reader: AsyncConnection, new: Database, table: Table) ->
     for column in table.columns:
         if column.identity is not None and new.settings.engine is not DatabaseEngine.SQLITE:
             last = (await reader.execute(select(func.max(column)))).scalar_one() or 0
-            async with new.writing() as connection:
+            async with new.altering() as connection:
                 await connection.execute(text(_restart(new.settings.engine, table, column, last + 1)))
 
 

@@ -1,22 +1,40 @@
-"""Database: connections, transactions, and what drivers raise."""
+"""Database: connections, transactions, and what drivers raise.
+
+A commit whose answer is lost, because the network or the server went away at that moment, may have happened or not. So
+each transaction on a database across the network leaves a receipt, a row with an id of its own, as its last statement.
+After a lost answer another transaction tries to leave the same receipt, as not written: if it cannot, the first one had
+come through (or has it still before it: the insert waits for that); if it can, the first one never will. Either way it
+is known then, and nothing is half done, done twice, or reported wrongly.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from datetime import timedelta
 from typing import Final, TypeVar
+from uuid import uuid4
 
-from sqlalchemy import update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from usp.databases import DatabaseSettings
+from usp.databases import DatabaseEngine, DatabaseSettings
 from usp.errors import UspError
 from usp.manager.store import engines, schema
+from usp.manager.store.clock import read_clock, utc_now
 
 T = TypeVar("T")
 RACES: Final = 10
+PAUSE: Final = 0.2
+"""Seconds between questions to a database that has gone away."""
+RECEIPTS_KEPT: Final = timedelta(hours=1)
+
+_joined: ContextVar[tuple[Database, AsyncConnection] | None] = ContextVar("transaction", default=None)
+"""The transaction that the caller is in."""
 
 
 class Database:
@@ -41,18 +59,83 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection that sees one moment of the database."""
+        if (within := self._within()) is not None:
+            yield within
+            return
         async with translated(), engines.reading(self._engine).begin() as connection:
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed at the end, rolled back by any exception."""
+        """A transaction: committed at the end, rolled back by any exception. Within it, `reading` and `writing` join
+        it: so several steps become one. UspError `database.unavailable` (nothing was written), or, when that could not
+        be found out in time, `database.outcome_unknown`."""
+        if (within := self._within()) is not None:
+            yield within
+            return
+        async with translated(), engines.writing(self._engine).connect() as connection:
+            await connection.begin()
+            token = _joined.set((self, connection))
+            try:
+                yield connection
+            finally:
+                _joined.reset(token)
+            await self._commit(connection)
+
+    @asynccontextmanager
+    async def altering(self) -> AsyncIterator[AsyncConnection]:
+        """For changes of the schema, which can be repeated: without receipt."""
         async with translated(), engines.writing(self._engine).begin() as connection:
             yield connection
+
+    def _within(self) -> AsyncConnection | None:
+        joined = _joined.get()
+        return joined[1] if joined is not None and joined[0] is self else None
+
+    async def _commit(self, connection: AsyncConnection) -> None:
+        if self.settings.engine is DatabaseEngine.SQLITE:
+            await connection.commit()
+            return
+        receipt = str(uuid4())
+        await connection.execute(insert(schema.receipt).values(id=receipt, written=True, made_at=utc_now()))
+        try:
+            await connection.commit()
+        except (SQLAlchemyError, OSError):
+            if not await self._was_written(receipt):
+                raise
+
+    async def _was_written(self, receipt: str) -> bool:
+        """Asks until the database answers; UspError `database.outcome_unknown` when it does not for long."""
+        deadline = asyncio.get_running_loop().time() + 2 * self.settings.statement_timeout
+        while True:
+            try:
+                return await self._settled(receipt)
+            except (SQLAlchemyError, OSError):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise UspError("database.outcome_unknown") from None
+                await asyncio.sleep(PAUSE)
+
+    async def _settled(self, receipt: str) -> bool:
+        try:
+            async with engines.writing(self._engine).begin() as connection:
+                await connection.execute(insert(schema.receipt).values(id=receipt, written=False, made_at=utc_now()))
+        except IntegrityError:
+            async with engines.reading(self._engine).begin() as connection:
+                query = select(schema.receipt.c.written).where(schema.receipt.c.id == receipt)
+                return bool((await connection.execute(query)).scalar_one())
+        return False
+
+    async def tidy(self) -> None:
+        """Forget receipts that nobody will ask for any more."""
+        async with self.writing() as connection:
+            old = schema.receipt.c.made_at < await read_clock(connection) - RECEIPTS_KEPT
+            await connection.execute(delete(schema.receipt).where(old))
 
     async def racing(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do `work` in a transaction, and again from the start when somebody else was faster: so it may insert what it
         did not find. UspError `catalog.conflict` when others are faster all the time."""
+        if (within := self._within()) is not None:
+            return await work(within)
         for _ in range(RACES):
             try:
                 async with self.writing() as connection:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from usp.manager.store import schema
 from usp.manager.store.database import Database, in_turn
@@ -20,10 +22,8 @@ class Events:
 
     async def add(self, *added: Event) -> None:
         """All of them in one transaction."""
-        if added:
-            async with self._database.writing() as connection:
-                await in_turn(connection)  # numbers in the order of commits: a stream asks for those after the last
-                await connection.execute(insert(schema.event), [_values(event) for event in added])
+        async with self._database.writing() as connection:
+            await insert_events(connection, added)
 
     async def page(self, *, before: int | None = None, limit: int = 100, action: str = "") -> list[Event]:
         """Newest first; `before` a number, for the next page; `action` a prefix such as `login.`."""
@@ -41,6 +41,12 @@ class Events:
     async def _all(self, query: Select[Any]) -> list[Event]:
         async with self._database.reading() as connection:
             return [_event(row) for row in await connection.execute(query)]
+
+
+async def insert_events(connection: AsyncConnection, events: Sequence[Event]) -> None:
+    if events:
+        await in_turn(connection)  # numbers in the order of commits: a stream asks for those after the last
+        await connection.execute(insert(schema.event), [_values(event) for event in events])
 
 
 def _values(event: Event) -> dict[str, Any]:

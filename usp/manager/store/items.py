@@ -7,7 +7,7 @@ field. The catalog is kept in memory and brought up to date by what changed sinc
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,8 +21,9 @@ from usp.manager.catalog import EMPTY, Catalog, Delta, changes_of
 from usp.manager.kinds import model_of, secrets
 from usp.manager.store import schema
 from usp.manager.store.database import Database
+from usp.manager.store.events import insert_events
 from usp.manager.store.keys import Keys
-from usp.manager.store.rows import HistoryEntry
+from usp.manager.store.rows import Event, HistoryEntry
 from usp.manager.vault import Vault
 from usp.model import Item, Record
 
@@ -62,18 +63,23 @@ class Items:
         _settle(len(rows))
         return self._cached
 
-    async def write(self, delta: Delta, *, author: str, at: datetime) -> Catalog:
-        """Write all of it or nothing; UspError `catalog.conflict` when the catalog is no longer at `delta.base`."""
-        if delta:
-            async with self._database.writing() as connection:
-                await _advance(connection, delta)
-                await _remove(connection, [*delta.deletes, *delta.updates])
-                await _insert(connection, schema.item, map(self._row, delta.puts))
-                await _insert(connection, schema.item_revision, _history(delta, author, at))
-            if self._cached.revision == delta.base:
-                self._cached = self._cached.after(delta)
-                _settle(len(delta.puts))
-        return await self.read()
+    async def write(self, delta: Delta, *, author: str, at: datetime, events: Sequence[Event] = ()) -> Catalog:
+        """Write all of it, with what goes into the audit trail, or nothing. UspError `catalog.conflict` when the
+        catalog is no longer at `delta.base`."""
+        if not delta:
+            return await self.read()
+        async with self._database.writing() as connection:
+            await _advance(connection, delta)
+            await _remove(connection, [*delta.deletes, *delta.updates])
+            await _insert(connection, schema.item, map(self._row, delta.puts))
+            await _insert(connection, schema.item_revision, _history(delta, author, at))
+            await insert_events(connection, events)
+        if self._cached.revision < delta.base:
+            return await self.read()
+        if self._cached.revision == delta.base:
+            self._cached = self._cached.after(delta)
+            _settle(len(delta.puts))
+        return self._cached  # without asking: what is written must not be told as failed
 
     async def history(self, item_id: str, *, before: int | None = None, limit: int | None = None) -> list[HistoryEntry]:
         """The revisions of an item (a deleted one too), newest first; `before` a revision, for the next page."""

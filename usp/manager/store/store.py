@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from usp.databases import DatabaseSettings
+from usp.errors import UspError
 from usp.manager.store import schema
 from usp.manager.store.database import Database
 from usp.manager.store.events import Events
 from usp.manager.store.items import Items
 from usp.manager.store.keys import Keys
+from usp.manager.store.leases import Leases
 from usp.manager.store.lockouts import Lockouts
 from usp.manager.store.preferences import Preferences
 from usp.manager.store.rollouts import Rollouts
@@ -34,6 +38,7 @@ class Store:
         self.servers = Servers(database)
         self.users = Users(database)
         self.lockouts = Lockouts(database)
+        self.leases = Leases(database)
         self.preferences = Preferences(database)
         self.events = Events(database)
 
@@ -63,6 +68,19 @@ class Store:
 
     async def close(self) -> None:
         await self._database.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """What is written to the store within it is written together, or not at all."""
+        try:
+            async with self._database.writing():
+                yield
+        except IntegrityError:
+            raise UspError("catalog.conflict") from None
+
+    async def tidy(self) -> None:
+        """To be called now and then."""
+        await self._database.tidy()
 
     async def ping(self) -> None:
         """For /readyz: returns, or raises UspError `database.unavailable`."""

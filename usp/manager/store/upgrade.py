@@ -94,7 +94,7 @@ async def _migrate(at: DatabaseSettings, how: Callable[[Config], None]) -> str:
         return _current(connection) or "nothing"
 
     try:
-        async with _guarded(database), database.writing() as connection:
+        async with _guarded(database), database.altering() as connection:
             return await connection.run_sync(run)
     finally:
         await database.close()
