@@ -16,7 +16,7 @@ import pytest
 from tests.catalogs import NOW
 from tests.contract.conftest import KEK, OpenStore, new_id
 from usp.databases import DatabaseEngine, DatabaseSettings
-from usp.manager.store import Store
+from usp.manager.store import Store, database, schema
 from usp.manager.store.leases import Lease, still_held
 from usp.manager.store.upgrade import upgrade
 from usp.secret import REVEAL
@@ -155,11 +155,7 @@ async def test_a_lease_runs_out_by_the_databases_clock(opened: OpenStore) -> Non
     assert await one.leases.take("job", "one", LONG) is None
 
 
-async def test_receipts_are_forgotten_in_time(
-    store: Store, at: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from usp.manager.store import database, schema
-
+async def test_receipts_are_forgotten(store: Store, at: DatabaseSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def receipts() -> int:
         async with store._database.reading() as connection:
             return len((await connection.execute(schema.receipt.select())).all())

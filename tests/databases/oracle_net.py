@@ -32,7 +32,8 @@ from tests.ports import free_port
 USER, PASSWORD = "USP", "oracle"
 DATABASE = "usp_oracle"  # PostgreSQL's, behind it
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+STARTS = 5
 
 
 # --- the shim ---
@@ -113,28 +114,39 @@ def running(behind: Postgres) -> Iterator[OracleNet]:
     behind.sql(f"CREATE ROLE mirror LOGIN SUPERUSER PASSWORD '{PASSWORD}'", "postgres")
     behind.sql(f"CREATE DATABASE {DATABASE} OWNER mirror", "postgres")
     behind.sql("CREATE EXTENSION orafce", DATABASE)
-    server = OracleNet(free_port(), behind.folder / "statements")
-    server.statements.touch()
+    statements = behind.folder / "statements"
+    statements.touch()
     conninfo = f"host=127.0.0.1 port={behind.port} user=mirror password={PASSWORD} dbname={DATABASE}"
     mirror._HELPER_FUNCTIONS_DDL = HELPERS
     mirror.PostgresBackend(conninfo, credentials={}, presents="23ai").close()  # install once, before sessions race
-    argv = [sys.executable, "-m", __name__, str(server.port), conninfo, str(server.statements)]
-    with (behind.folder / "oracle_net.log").open("w") as log:
-        popen = subprocess.Popen(argv, stdout=log, stderr=log, cwd=ROOT)
-        try:
-            _wait(popen, behind.folder / "oracle_net.log")
-            yield server
-        finally:
-            popen.terminate()
-            popen.wait()
+    popen, port = _started(conninfo, statements, behind.folder / "oracle_net.log")
+    try:
+        yield OracleNet(port, statements)
+    finally:
+        popen.terminate()
+        popen.wait()
 
 
-def _wait(popen: subprocess.Popen[bytes], log: Path) -> None:
+def _started(conninfo: str, statements: Path, log: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """On the next port that nobody takes before it does."""
+    for _ in range(STARTS):
+        port = free_port()
+        argv = [sys.executable, "-m", __name__, str(port), conninfo, str(statements)]
+        with log.open("w") as output:
+            popen = subprocess.Popen(argv, stdout=output, stderr=output, cwd=ROOT)
+        if _serves(popen, log):
+            return popen, port
+    raise AssertionError(log.read_text())
+
+
+def _serves(popen: subprocess.Popen[bytes], log: Path) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while "technology preview" not in log.read_text():  # it says so when its socket listens
-        assert popen.poll() is None, log.read_text()
+        if popen.poll() is not None:
+            return False
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
+    return True
 
 
 if __name__ == "__main__":

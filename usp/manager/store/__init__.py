@@ -7,6 +7,7 @@
 * `rollouts`: pushes to several servers, one after another
 * `servers`: desired and observed state of each server, run states of Deployments and Tunnels
 * `users`: administrators, their API tokens and logins
+* `leases`: who does a job that one manager does at a time
 * `lockouts`: who failed to log in how often · `preferences`: settings that managers share
 * `events`: the audit trail
 

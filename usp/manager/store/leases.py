@@ -1,8 +1,8 @@
 """Leases: who does a job that one manager does at a time, such as looking after a server.
 
-A lease is a row with a fence, a number that grows with each holder, and counts by the database's clock, so that managers
-whose clocks differ do not hold it at once. It saves work done twice. Where two holders would do harm, the write itself
-asks for the fence (`still_held`): one who was late, and does not know it yet, writes nothing.
+A lease is a row with a fence, a number that grows with each holder, and counts by the database's clock, so that
+managers whose clocks differ do not hold it at once. It saves work done twice. Where two holders would do harm, the
+write itself asks for the fence (`still_held`): one who was late, and does not know it yet, writes nothing.
 """
 
 from __future__ import annotations
