@@ -1,18 +1,23 @@
-"""Direct Mode with OpenSSH through it: whole files both ways, half-close, and what is told of it."""
+"""Direct Mode with OpenSSH through it: whole files both ways, half-close, and what is told of it. USP_DIRECT_SIZE sets
+the files' size in bytes."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.suite import Suite, random_file, running, sha256, wait_until
+from tests.e2e.suite import Suite, alive, random_file, running, sha256, wait_until
 
-SIZE = 200_000_000
+SIZE = int(os.environ.get("USP_DIRECT_SIZE", "100_000_000"))
 
 
 @pytest.fixture(scope="module", params=["--direct", "tunnel"])
@@ -101,6 +106,35 @@ def test_the_ip_filter_is_asked_before_anything_else(direct: Suite) -> None:
         direct.api("PUT", "/items/listeners/tcp", {**fields, "ip_filter": "everybody"})
         direct.api("POST", "/servers/usp-server-1/push?wait=10")
     assert len(direct.audit()) == started
+
+
+def test_half_close(direct: Suite) -> None:
+    """The target answers only when it has seen the end of what it is sent, and the partner still hears all of it. (The
+    last test here: it takes the target's place.)"""
+    pid: int = direct.ready["target"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive(pid), 5, "the target ends")
+    data = os.urandom(1 << 20) * 8
+    with socket.create_server(("127.0.0.1", direct.ready["target"]["port"])) as listening:
+        thread = threading.Thread(target=_answer_after_the_end, args=(listening,), daemon=True)
+        thread.start()
+        with socket.create_connection(("127.0.0.1", direct.ready["listeners"]["tcp"]["port"]), timeout=20) as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: sock.recv(1 << 16), b""))
+        thread.join(5)
+    assert answer == hashlib.sha256(data).digest() * 100_000
+    wait_until(lambda: ended(direct)[-1]["bytes_in"] == len(data), 5, "the session has ended")
+    assert (ended(direct)[-1]["outcome"], ended(direct)[-1]["bytes_out"]) == ("completed", len(answer))
+
+
+def _answer_after_the_end(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        digest = hashlib.sha256()
+        while data := connection.recv(1 << 16):
+            digest.update(data)
+        connection.sendall(digest.digest() * 100_000)
 
 
 def _sessions(suite: Suite) -> list[dict[str, object]]:
