@@ -16,6 +16,8 @@ MANAGER_PORT = 8443
 PORT_BASE = 2222
 FREE = range(20000, 32000)
 """Below what the kernel gives to outgoing connections, so that nothing takes a port between the choice and its use."""
+FRONT = 100
+"""Beyond the port base: what HAProxy listens on."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Ports:
     tunnel: int
     server_metrics: int
     client_metrics: int
+    agent: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Layout:
     manager_port: int
     manager_metrics: int
     target_port: int
+    front: int = 0  # the first of HAProxy's three ports; 0: without
     taken: set[int] = field(default_factory=set, compare=False)
 
     @property
@@ -61,7 +65,7 @@ class Layout:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def plan(root: Path, *, servers: int, port_base: int) -> Layout:
+def plan(root: Path, *, servers: int, port_base: int, haproxy: bool = False) -> Layout:
     """Choose ports. Raises settings.invalid when a port that must be free is not."""
     taken: set[int] = set()
 
@@ -88,12 +92,14 @@ def plan(root: Path, *, servers: int, port_base: int) -> Layout:
             tunnel=free(),
             server_metrics=free(),
             client_metrics=free(),
+            agent=free(),
         )
         for k in range(servers)
     )
+    front = [fixed(port_base + FRONT + n) for n in range(3)] if haproxy else [0]
     # Who asks for ports of their own may well start several demos at the same moment.
     manager = MANAGER_PORT if port_base == PORT_BASE and _is_free(MANAGER_PORT) else free()
-    return Layout(root, ports, manager_port=manager, manager_metrics=free(), target_port=free())
+    return Layout(root, ports, manager_port=manager, manager_metrics=free(), target_port=free(), front=front[0])
 
 
 def _is_free(port: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 import usp
-from usp.demo import setup, target
+from usp.demo import haproxy, setup, target
 from usp.demo.events import Events
 from usp.demo.keys import Keys, make
 from usp.demo.layout import LOOPBACK, PORT_BASE, Layout, plan, private_file
@@ -35,6 +35,7 @@ class Options:
     workers: int
     direct: bool
     port_base: int
+    haproxy: bool
     ready_file: Path | None
     json: bool
     target: setup.Target | None
@@ -62,6 +63,7 @@ def _interrupted(number: int, frame: object) -> None:
 @click.option(
     "--port-base", default=PORT_BASE, show_default=True, type=click.IntRange(1, 65000), help="First partner port"
 )
+@click.option("--haproxy", "balanced", is_flag=True, help="Put HAProxy in front, on port base + 100, 101, 102")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Written when all is up: how to reach everything")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready file's content and events as JSON lines")
 @click.option("--target", "address", metavar="HOST:PORT", help="An SFTP target that exists [one of the demo's own]")
@@ -75,6 +77,7 @@ def main(
     workers: int,
     direct: bool,
     port_base: int,
+    balanced: bool,
     ready_file: Path | None,
     as_json: bool,
     address: str | None,
@@ -84,7 +87,7 @@ def main(
 ) -> None:
     """The whole suite on one machine: manager, server(s), client(s) and a target, until Ctrl-C."""
     existing = _existing_target(address, target_user, target_key, target_host_key)
-    options = Options(servers, workers, direct, port_base, ready_file, as_json, existing)
+    options = Options(servers, workers, direct, port_base, balanced, ready_file, as_json, existing)
     root = (directory or Path(tempfile.mkdtemp(prefix="usp-demo-"))).resolve()
     for number in STOP:
         signal.signal(number, _interrupted)
@@ -121,7 +124,9 @@ def _existing_target(
 
 
 def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str, Any], Events]:
-    layout = plan(root, servers=options.servers, port_base=options.port_base)
+    if options.haproxy:
+        haproxy.program()
+    layout = plan(root, servers=options.servers, port_base=options.port_base, haproxy=options.haproxy)
     layout.make()
     keys = make(layout, servers=options.servers)
     password, target_password, admin_password = (secrets.token_urlsafe(12) for _ in range(3))
@@ -142,17 +147,24 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
     token = asyncio.run(setup.api_token(url, keys.ca, ADMIN, admin_password))
     login = {"username": PARTNER, "password": password}
     asyncio.run(_configure(setup.Api(url, token, keys.ca), layout, keys, at, login, passthrough, options))
+    balancer = None
+    if options.haproxy:
+        balancer = haproxy.start(processes, layout)
+        try:
+            asyncio.run(setup.prove(layout.front, keys.host_key.public, **login))
+        finally:
+            processes.check()  # HAProxy's own words, if it has ended
     processes.check()
 
     known_hosts = private_file(
         root / "known_hosts",
         "".join(
             f"[{LOOPBACK}]:{port} {host_key}\n"
-            for ports in layout.servers
+            for first in (*(ports.partners for ports in layout.servers), *([layout.front] if options.haproxy else []))
             for port, host_key in (
-                (ports.partners, keys.host_key.public),
-                (ports.passthrough, keys.host_key.public),
-                (ports.tcp, at.host_key),  # Direct Mode: the target's own
+                (first, keys.host_key.public),
+                (first + 1, keys.host_key.public),
+                (first + 2, at.host_key),  # Direct Mode: the target's own
             )
         ),
     )
@@ -171,6 +183,7 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
             "passthrough": {"port": first.passthrough, **passthrough},
             "tcp": {"port": first.tcp},
         },
+        **({"haproxy": haproxy.about(balancer, layout)} if balancer else {}),
         "servers": [
             {
                 "name": process.name,
@@ -178,6 +191,7 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
                 "worker_pids": _children(process.pid),
                 "management_port": ports.management,
                 "metrics": f"http://{LOOPBACK}:{ports.server_metrics}/metrics",
+                "agent_port": ports.agent,
                 "log": str(process.log),
                 "audit": str(_audit(layout, process.name)),
             }
@@ -300,6 +314,11 @@ limits {{
 metrics {{
   port = {ports.server_metrics}
 }}
+
+agent {{
+  port   = {ports.agent}
+  notice = 3.0
+}}
 """,
     )
     command = python("usp.server.main", "-config", str(config))
@@ -362,6 +381,7 @@ def _announce(ready: dict[str, Any], options: Options) -> None:
         click.echo(json.dumps(ready))
         return
     partner, manager = ready["partner"], ready["managers"][0]
+    front = f"  Over HAProxy:   add -P {ready['haproxy']['port']}\n" if "haproxy" in ready else ""
     click.echo(
         f"""
 USP is up in {ready["dir"]}
@@ -369,7 +389,7 @@ USP is up in {ready["dir"]}
   As a partner:   sftp -P {partner["port"]} -o UserKnownHostsFile={partner["known_hosts"]} {partner["username"]}@{partner["host"]}
   Password:       {partner["password"]}
   Or with a key:  add -i {partner["private_key"]}
-  Files land in:  {ready["target"].get("root", "{host}:{port}".format(**ready["target"]))}
+{front}  Files land in:  {ready["target"].get("root", "{host}:{port}".format(**ready["target"]))}
 
   Manager:        {manager["url"]}/api/v1   user {ready["admin"]["username"]}, password {ready["admin"]["password"]}
   Command line:   export USP_URL={manager["url"]} USP_CA={ready["admin"]["ca"]} USP_TOKEN={ready["admin"]["token"]}
