@@ -14,13 +14,15 @@ from tests.catalogs import NOW
 from tests.contract.conftest import KEK, new_id
 from tests.contract.test_users_and_events import BOB
 from tests.databases.cutting import Lost, Proxy, proxy
-from usp.databases import DatabaseEngine, DatabaseSettings
+from usp.databases import DatabaseSettings
 from usp.errors import UspError
 from usp.manager.catalog import Create, apply
 from usp.manager.store import Store, schema
 from usp.manager.store.rows import Event
 from usp.manager.store.upgrade import upgrade
 from usp.snapshot import Content
+
+pytestmark = pytest.mark.parametrize("engine", ["postgresql", "oracle_net", "oracle"], indirect=True)
 
 STEPS = 80
 """More messages than any write has."""
@@ -61,8 +63,6 @@ WRITES: dict[Write, dict[str, int]] = {
 
 @pytest_asyncio.fixture
 async def line(at: DatabaseSettings) -> AsyncIterator[Proxy]:
-    if at.engine is DatabaseEngine.SQLITE:
-        pytest.skip("there is no connection to lose")
     async with proxy(at.host, at.effective_port) as made:
         yield made
 

@@ -18,7 +18,6 @@ USER, PASSWORD = "usp", "a password of the tests"
 STARTS = 5
 SETTINGS = {
     "fsync": "off",  # tests kill servers, not machines
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.databases import postgres
-from tests.e2e.suite import ENV
+from tests.e2e.suite import ENV, wait_until
 from tests.unit.manager.site import PASSWORD
 from tests.unit.manager.test_main import Place, serving
 
@@ -38,14 +38,19 @@ def on_postgresql(place: Place, server: postgres.Postgres) -> Place:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Place]]:
-    """Two running managers on one database."""
+def database() -> Iterator[postgres.Postgres]:
     with postgres.running() as server:
-        made = [on_postgresql(Place(tmp_path_factory.mktemp("manager")), server) for _ in range(2)]
-        assert made[0].run("db", "upgrade").exit_code == 0
-        made[0].run("user", "add", "admin", "--role", "admin", "--password-stdin", input=PASSWORD)
-        with serving(made[0]), serving(made[1]):
-            yield made
+        yield server
+
+
+@pytest.fixture(scope="module")
+def places(database: postgres.Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Place]]:
+    """Two running managers on one database."""
+    made = [on_postgresql(Place(tmp_path_factory.mktemp("manager")), database) for _ in range(2)]
+    assert made[0].run("db", "upgrade").exit_code == 0
+    made[0].run("user", "add", "admin", "--role", "admin", "--password-stdin", input=PASSWORD)
+    with serving(made[0]), serving(made[1]):
+        yield made
 
 
 @pytest.fixture
@@ -128,6 +133,69 @@ async def test_what_one_does_is_in_the_audit_trail_of_the_other(managers: list[h
     await one.post("/items/ip-filters", json={"name": "audited"}, headers=admin)
     events = (await two.get("/events", params={"action": "item."}, headers=admin)).json()["items"]
     assert events[0]["target"] == "ip-filters/audited"
+
+
+async def test_the_database_goes_away_and_comes_back(
+    database: postgres.Postgres, places: list[Place], managers: list[httpx.AsyncClient]
+) -> None:
+    """Both managers say so, answer what they can, and go on by themselves; who is logged in stays so."""
+    admin = as_admin(await log_in(managers[0]))
+    assert (await managers[0].post("/items/ip-filters", json={"name": "before"}, headers=admin)).status_code == 201
+    await asyncio.to_thread(database.stop)
+    await asyncio.to_thread(wait_until, lambda: not any(map(is_ready, places)), 10, "both say that they are not ready")
+    for place, client in zip(places, managers, strict=True):
+        assert "the database does not answer" in str(place.get(f"http://127.0.0.1:{place.metrics}/readyz")[1])
+        assert place.get(f"http://127.0.0.1:{place.metrics}/livez")[0] == 200
+        for answer in (
+            await client.get("/items/rules", headers=admin),
+            await client.post("/items/ip-filters", json={"name": "meanwhile"}, headers=admin),
+            await client.post("/login", json={"username": "admin", "password": PASSWORD}),
+        ):
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["code"] == "database.unavailable"
+            assert answer.headers["retry-after"]
+            assert postgres.PASSWORD not in answer.text
+    await asyncio.to_thread(database.start)
+    await asyncio.to_thread(wait_until, lambda: all(map(is_ready, places)), 20, "both are ready again")
+    names = {"before", "after"}
+    assert (await managers[1].post("/items/ip-filters", json={"name": "after"}, headers=admin)).status_code == 201
+    found = (await managers[0].get("/items/ip-filters", headers=admin)).json()["items"]
+    assert {item["name"] for item in found} & {*names, "meanwhile"} == names
+
+
+def is_ready(place: Place) -> bool:
+    return place.get(f"http://127.0.0.1:{place.metrics}/readyz")[0] == 200
+
+
+async def test_connections_that_the_database_ends_under_load(
+    database: postgres.Postgres, managers: list[httpx.AsyncClient]
+) -> None:
+    """An administrator of the database ends all connections again and again while both managers write: each item that
+    was said to be made is there, once, and none that was said not to be."""
+    admin = as_admin(await log_in(managers[0]))
+    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'usp'"
+
+    async def make(number: int) -> tuple[str, int]:
+        name = f"made-{number}"
+        answer = await managers[number % 2].post("/items/ip-filters", json={"name": name}, headers=admin)
+        return name, answer.status_code
+
+    told: dict[str, int] = {}
+    ended = 0
+    for start in range(0, WRITES, 20):
+        writing = asyncio.gather(*[make(number) for number in range(start, start + 20)])
+        while not writing.done():
+            await asyncio.sleep(0.05)
+            ended += int((await asyncio.to_thread(database.sql, end)).splitlines()[-1])  # before it: warnings
+        told |= dict(await writing)
+    assert ended
+    assert set(told.values()) <= {201, 409, 503}, Counter(told.values())
+    await asyncio.sleep(1)
+    pages = (await managers[0].get("/items/ip-filters", params={"name": "made-*", "limit": 1000}, headers=admin)).json()
+    there = Counter(item["name"] for item in pages["items"])
+    assert set(there.values()) <= {1}
+    assert {name for name, status in told.items() if status == 201} == set(there)
 
 
 def test_a_second_manager_on_sqlite_is_refused(tmp_path: Path) -> None:
