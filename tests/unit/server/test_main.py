@@ -57,6 +57,12 @@ class Daemon:
 
 @pytest.fixture
 async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    async with running(tmp_path) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def running(tmp_path: Path, workers: int = 2) -> AsyncIterator[Daemon]:
     port, health = free_port(), free_port()
     paths = written(tmp_path, SERVER, CA)
     os.chmod(paths.key, 0o600)
@@ -64,7 +70,7 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
     config.write_text(
         f"""
         name = "server"
-        workers = 2
+        workers = {workers}
         web {{
           address = "127.0.0.1"
           port = {port}
