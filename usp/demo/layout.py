@@ -35,13 +35,18 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class ManagerPorts:
+    api: int
+    metrics: int
+
+
+@dataclass(frozen=True)
 class Layout:
     """The directory of a demo: `etc/` configuration and keys, `log/`, `manager/` the database, `target/` the files."""
 
     root: Path
     servers: tuple[Ports, ...]
-    manager_port: int
-    manager_metrics: int
+    managers: tuple[ManagerPorts, ...]
     target_port: int
     front: int = 0  # the first of HAProxy's three ports; 0: without
     taken: set[int] = field(default_factory=set, compare=False)
@@ -65,7 +70,7 @@ class Layout:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def plan(root: Path, *, servers: int, port_base: int, haproxy: bool = False) -> Layout:
+def plan(root: Path, *, servers: int, port_base: int, managers: int = 1, haproxy: bool = False) -> Layout:
     """Choose ports. Raises settings.invalid when a port that must be free is not."""
     taken: set[int] = set()
 
@@ -98,8 +103,10 @@ def plan(root: Path, *, servers: int, port_base: int, haproxy: bool = False) -> 
     )
     front = [fixed(port_base + FRONT + n) for n in range(3)] if haproxy else [0]
     # Who asks for ports of their own may well start several demos at the same moment.
-    manager = MANAGER_PORT if port_base == PORT_BASE and _is_free(MANAGER_PORT) else free()
-    return Layout(root, ports, manager_port=manager, manager_metrics=free(), target_port=free(), front=front[0])
+    first = MANAGER_PORT if port_base == PORT_BASE and _is_free(MANAGER_PORT) else free()
+    apis = [first, *(free() for _ in range(managers - 1))]
+    managing = tuple(ManagerPorts(api, free()) for api in apis)
+    return Layout(root, ports, managers=managing, target_port=free(), front=front[0])
 
 
 def _is_free(port: int) -> bool:

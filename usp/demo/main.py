@@ -16,22 +16,25 @@ from typing import Any
 import click
 
 import usp
+from usp.databases import DatabaseSettings
 from usp.demo import haproxy, setup, target
 from usp.demo.events import Events
 from usp.demo.keys import Keys, make
 from usp.demo.layout import LOOPBACK, PORT_BASE, Layout, plan, private_file
-from usp.demo.processes import Process, Processes, python, run
+from usp.demo.managers import ADMIN, database_of, start_managers
+from usp.demo.processes import Process, Processes, python
 from usp.errors import UspError
 
 START_SECONDS = 30.0
 PARTNER = "partner"
-ADMIN = "admin"
 STOP = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class Options:
     servers: int
+    managers: int
+    database: DatabaseSettings | None
     workers: int
     direct: bool
     port_base: int
@@ -58,6 +61,8 @@ def _interrupted(number: int, frame: object) -> None:
     "--dir", "directory", type=click.Path(path_type=Path), help="Where to put it [a fresh temporary directory]"
 )
 @click.option("--servers", default=1, show_default=True, type=click.IntRange(1, 20), help="How many usp-servers")
+@click.option("--managers", default=1, show_default=True, type=click.IntRange(1, 9), help="How many usp-managers")
+@click.option("--database", metavar="URL", help="An empty database, postgresql://... or oracle://... [a SQLite file]")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Workers per usp-server")
 @click.option("--direct", is_flag=True, help="No usp-client: targets are dialled directly")
 @click.option(
@@ -74,6 +79,8 @@ def _interrupted(number: int, frame: object) -> None:
 def main(
     directory: Path | None,
     servers: int,
+    managers: int,
+    database: str | None,
     workers: int,
     direct: bool,
     port_base: int,
@@ -85,27 +92,29 @@ def main(
     target_key: Path | None,
     target_host_key: Path | None,
 ) -> None:
-    """The whole suite on one machine: manager, server(s), client(s) and a target, until Ctrl-C."""
+    """The whole suite on one machine: manager(s), server(s), client(s) and a target, until Ctrl-C."""
     existing = _existing_target(address, target_user, target_key, target_host_key)
-    options = Options(servers, workers, direct, port_base, balanced, ready_file, as_json, existing)
     root = (directory or Path(tempfile.mkdtemp(prefix="usp-demo-"))).resolve()
     for number in STOP:
         signal.signal(number, _interrupted)
     processes = Processes()
     status = 0
     try:
+        shared = database_of(database, managers)
+        counts = (servers, managers, shared, workers)
+        options = Options(*counts, direct, port_base, balanced, ready_file, as_json, existing)
         ready, events = _start(options, root, processes)
         _announce(ready, options)
         _watch(events, processes, options)
     except KeyboardInterrupt:
         pass
     except UspError as error:
-        click.echo(f"usp-demo: {error.message}", err=True)
+        click.echo(f"usp-demo: {error}", err=True)
         status = 2 if error.code == "settings.invalid" else 1
     finally:
         _deaf()
-        if options.ready_file:
-            options.ready_file.unlink(missing_ok=True)
+        if ready_file:
+            ready_file.unlink(missing_ok=True)
         processes.stop()
     sys.exit(status)
 
@@ -126,7 +135,8 @@ def _existing_target(
 def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str, Any], Events]:
     if options.haproxy:
         haproxy.program()
-    layout = plan(root, servers=options.servers, port_base=options.port_base, haproxy=options.haproxy)
+    counts = {"servers": options.servers, "managers": options.managers}
+    layout = plan(root, **counts, port_base=options.port_base, haproxy=options.haproxy)
     layout.make()
     keys = make(layout, servers=options.servers)
     password, target_password, admin_password = (secrets.token_urlsafe(12) for _ in range(3))
@@ -141,9 +151,10 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
     clients = [
         _start_client(processes, layout, keys, n, at) for n in range(1, options.servers + 1) if not options.direct
     ]
-    manager = _start_manager(processes, layout, keys, admin_password)
-    url = f"https://{LOOPBACK}:{layout.manager_port}"
-    _wait_for(f"http://{LOOPBACK}:{layout.manager_metrics}/readyz", processes)
+    managers = start_managers(processes, layout, keys, options.database, admin_password)
+    url = f"https://{LOOPBACK}:{layout.managers[0].api}"
+    for ports in layout.managers:
+        _wait_for(f"http://{LOOPBACK}:{ports.metrics}/readyz", processes)
     token = asyncio.run(setup.api_token(url, keys.ca, ADMIN, admin_password))
     login = {"username": PARTNER, "password": password}
     asyncio.run(_configure(setup.Api(url, token, keys.ca), layout, keys, at, login, passthrough, options))
@@ -208,12 +219,13 @@ def _start(options: Options, root: Path, processes: Processes) -> tuple[dict[str
         ],
         "managers": [
             {
-                "name": manager.name,
-                "url": url,
-                "pid": manager.pid,
-                "metrics": f"http://{LOOPBACK}:{layout.manager_metrics}/metrics",
-                "log": str(manager.log),
+                "name": process.name,
+                "url": f"https://{LOOPBACK}:{ports.api}",
+                "pid": process.pid,
+                "metrics": f"http://{LOOPBACK}:{ports.metrics}/metrics",
+                "log": str(process.log),
             }
+            for process, ports in zip(managers, layout.managers, strict=True)
         ],
         "admin": {"username": ADMIN, "password": admin_password, "token": token, "ca": str(keys.ca_path)},
         "target": {"host": at.host, "port": at.port, **shown},
@@ -244,43 +256,6 @@ async def _configure(
         if passthrough:
             await setup.prove(ports.passthrough, keys.host_key.public, **passthrough)
         await setup.prove_tcp(ports.tcp)
-
-
-def _start_manager(processes: Processes, layout: Layout, keys: Keys, password: str) -> Process:
-    """Its one administrator is ADMIN, with that password."""
-    config = private_file(
-        layout.etc / "usp-manager.hcl",
-        f"""\
-name = "usp-manager-1"
-
-encryption {{
-  kek_source = "file"
-  kek        = "{keys.kek_path}"
-}}
-
-database {{
-  engine = "sqlite"
-  path   = "{layout.root / "manager" / "usp.db"}"
-}}
-
-web {{
-  address = "{LOOPBACK}"
-  port    = {layout.manager_port}
-  tls {{
-    cert = "{keys.manager_web.cert_path}"
-    key  = "{keys.manager_web.key_path}"
-  }}
-}}
-
-metrics {{
-  port = {layout.manager_metrics}
-}}
-""",
-    )
-    command = python("usp.manager.main", "-config", str(config))
-    run([*command, "db", "upgrade"])
-    run([*command, "user", "add", ADMIN, "--role", "admin", "--password-stdin"], stdin=password)
-    return processes.start("usp-manager-1", [*command, "serve"], layout.log / "usp-manager-1.log")
 
 
 def _start_server(processes: Processes, layout: Layout, keys: Keys, number: int, options: Options) -> Process:
