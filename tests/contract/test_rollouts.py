@@ -15,14 +15,22 @@ from usp.errors import UspError
 from usp.manager.compile import compile as compiled
 from usp.manager.rollout import Rollout, RolloutState, Step, StepState
 from usp.manager.store import Store
+from usp.manager.store.leases import Lease
 from usp.snapshot import Content
 
 UNTIL = NOW + timedelta(seconds=10)
+LONG = timedelta(minutes=5)
 ROLLOUT = Rollout("ann", NOW, "why", 7, True, False, 60.0, (Step("a"), Step("b")))
 
 
 async def add(store: Store) -> Rollout:
     return await store.rollouts.add(ROLLOUT, {"a": Content(), "b": Content()})
+
+
+async def claimed(store: Store, id: int, runner: str, lasting: timedelta = LONG) -> Lease:
+    found = await store.rollouts.claim(id, runner, lasting)
+    assert found is not None
+    return found[1]
 
 
 async def test_one_comes_back_whole(store: Store, opened: OpenStore) -> None:
@@ -33,8 +41,7 @@ async def test_one_comes_back_whole(store: Store, opened: OpenStore) -> None:
     assert await other.rollouts.open() == [added.id]
     steps = (Step("a", StepState.LATE, 3, True, "slow", NOW), Step("b", StepState.SKIPPED))
     moved = replace(added, steps=steps, state=RolloutState.STOPPED, reason="no", ended_at=UNTIL)
-    assert await other.rollouts.claim(added.id, "r", now=NOW, until=UNTIL)
-    assert await other.rollouts.save(moved, "r")
+    assert await other.rollouts.save(moved, await claimed(other, added.id, "r"))
     assert await store.rollouts.get(added.id) == moved
     assert await store.rollouts.open() == []
     with pytest.raises(UspError) as caught:
@@ -52,8 +59,7 @@ async def test_content_is_sealed_and_goes_with_the_end(store: Store, dump: Calla
     content = compiled(sample(), "dmz")
     added = await store.rollouts.add(replace(ROLLOUT, steps=(Step("dmz"),)), {"dmz": content})
     assert await store.rollouts.content(added.id, "dmz") == content
-    await store.rollouts.claim(added.id, "r", now=NOW, until=UNTIL)
-    await store.rollouts.save(replace(added, state=RolloutState.DONE), "r")
+    await store.rollouts.save(replace(added, state=RolloutState.DONE), await claimed(store, added.id, "r"))
     with pytest.raises(UspError):
         await store.rollouts.content(added.id, "dmz")
     await store.close()
@@ -63,16 +69,17 @@ async def test_content_is_sealed_and_goes_with_the_end(store: Store, dump: Calla
 async def test_one_at_a_time(store: Store, opened: OpenStore) -> None:
     added = await add(store)
     stores = [store, await opened(), await opened()]
+    short = timedelta(seconds=0.5)
     got = await asyncio.gather(
-        *(each.rollouts.claim(added.id, f"r{n}", now=NOW, until=UNTIL) for n, each in enumerate(stores))
+        *(each.rollouts.claim(added.id, f"r{n}", timedelta(seconds=20)) for n, each in enumerate(stores))
     )
     assert len([each for each in got if each]) == 1
     owner = next(n for n, each in enumerate(got) if each)
     other = (owner + 1) % 3
-    assert await stores[owner].rollouts.claim(added.id, f"r{owner}", now=NOW, until=UNTIL), "it may go on"
-    assert not await stores[other].rollouts.save(added, f"r{other}")
-    late = UNTIL + timedelta(seconds=1)
-    assert await stores[other].rollouts.claim(added.id, f"r{other}", now=late, until=late), "its lease ran out"
-    assert not await stores[owner].rollouts.save(added, f"r{owner}")
-    await stores[other].rollouts.save(replace(added, state=RolloutState.DONE), f"r{other}")
-    assert await stores[other].rollouts.claim(added.id, f"r{other}", now=late, until=late) is None, "it has ended"
+    lease = await claimed(stores[owner], added.id, f"r{owner}", short)
+    assert await stores[owner].rollouts.save(added, lease), "it may go on"
+    await asyncio.sleep(0.6)
+    taken = await claimed(stores[other], added.id, f"r{other}")
+    assert not await stores[owner].rollouts.save(added, lease), "its lease ran out, and another has it"
+    assert await stores[other].rollouts.save(replace(added, state=RolloutState.DONE), taken)
+    assert await stores[other].rollouts.claim(added.id, f"r{other}", LONG) is None, "it has ended"

@@ -19,6 +19,7 @@ from usp.manager.compile import compile as compiled
 from usp.manager.pushes import POLL_SECONDS, Pushes
 from usp.manager.rollout import Rollout, RolloutState, Seen, Step, StepState, begun, looked
 from usp.manager.store import Store
+from usp.manager.store.leases import Lease
 from usp.manager.store.rows import Role, RunState
 from usp.manager.users import Actor
 from usp.model import ProxyServer
@@ -130,24 +131,24 @@ class Runner:
 
     async def _round(self, id: int) -> bool:
         """One move of the rollout, if it is ours; whether it is."""
-        now = self._clock()
-        rollout = await self._store.rollouts.claim(id, self._name, now=now, until=now + LEASE)
-        if rollout is None:
+        claimed = await self._store.rollouts.claim(id, self._name, LEASE)
+        if claimed is None:
             return False
+        rollout, lease = claimed
         try:
-            await self._move(rollout)
+            await self._move(rollout, lease)
         except UspError as error:  # another manager pushed at this moment, say: it is tried again
             log.warning("rollout.failed", rollout=id, exc_info=error)
         return True
 
-    async def _move(self, rollout: Rollout) -> None:
+    async def _move(self, rollout: Rollout, lease: Lease) -> None:
         step = rollout.current
         assert step is not None
         if step.state is StepState.WAITING:
             moved = await self._begin(rollout, step)
         else:
             moved = looked(rollout, await self._seen(step), self._clock())
-        if moved != rollout and await self._store.rollouts.save(moved, self._name):
+        if moved != rollout and await self._store.rollouts.save(moved, lease):
             place = rollout.place or 0
             log.info("rollout.moved", rollout=rollout.id, server=step.server, step=moved.steps[place].state)
 

@@ -140,8 +140,7 @@ async def test_what_a_server_has_already_is_not_pushed_again(app: App) -> None:
 
 async def test_another_manager_goes_on(app: App) -> None:
     made = await app.rollouts.start(ADMIN, ["one", "two"])
-    now = app.clock()
-    assert await app.store.rollouts.claim(made.id, "dead", now=now, until=now + timedelta(seconds=0.2))
+    assert await app.store.rollouts.claim(made.id, "dead", timedelta(seconds=0.2))
     async with running(app, "alive"), running(app, "other"):
         for server in ("one", "two"):
             await answer(app, server, PushState.APPLIED)

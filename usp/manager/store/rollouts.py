@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from usp.errors import UspError
 from usp.manager.rollout import Rollout, RolloutState, Step, StepState
 from usp.manager.store import schema
 from usp.manager.store.database import Database
 from usp.manager.store.keys import Keys
+from usp.manager.store.leases import Lease, Leases, still_held
 from usp.manager.store.versions import read_content
 from usp.snapshot import Content
 
@@ -24,9 +25,10 @@ contents = schema.rollout_content.c
 
 
 class Rollouts:
-    def __init__(self, database: Database, keys: Keys) -> None:
+    def __init__(self, database: Database, keys: Keys, leases: Leases) -> None:
         self._database = database
         self._keys = keys
+        self._leases = leases
 
     async def add(self, rollout: Rollout, content: Mapping[str, Content]) -> Rollout:
         """With what each server is to get; the rollout with its id."""
@@ -75,24 +77,26 @@ class Rollouts:
         async with self._database.reading() as connection:
             return list((await connection.execute(query)).scalars())
 
-    async def claim(self, id: int, runner: str, *, now: datetime, until: datetime) -> Rollout | None:
-        """The rollout, if it may be moved on by `runner` until then: nobody else does."""
-        free = or_(rollouts.runner == runner, rollouts.runner.is_(None), rollouts.runner_until < now)
-        statement = update(schema.rollout).where(rollouts.id == id, rollouts.state == RolloutState.RUNNING.value, free)
-        async with self._database.writing() as connection:
-            done = await connection.execute(statement.values(runner=runner, runner_until=until))
-            if done.rowcount != 1:
-                return None
-            return _rollout((await connection.execute(select(schema.rollout).where(rollouts.id == id))).one())
+    async def claim(self, id: int, runner: str, lasting: timedelta) -> tuple[Rollout, Lease] | None:
+        """The rollout, if it has not ended and nobody else moves it on; `runner` may, for so long."""
+        lease = await self._leases.take(f"rollout/{id}", runner, lasting)
+        if lease is None:
+            return None
+        rollout = await self.get(id)
+        if rollout.state is RolloutState.RUNNING:
+            return rollout, lease
+        await self._leases.forget(lease.name)
+        return None
 
-    async def save(self, rollout: Rollout, runner: str) -> bool:
+    async def save(self, rollout: Rollout, lease: Lease) -> bool:
         """False when somebody else has it by now."""
-        statement = update(schema.rollout).where(rollouts.id == rollout.id, rollouts.runner == runner)
         async with self._database.writing() as connection:
-            done = await connection.execute(statement.values(_row(rollout)))
-            if done.rowcount == 1 and rollout.state is not RolloutState.RUNNING:
+            if not await still_held(connection, lease):
+                return False
+            await connection.execute(update(schema.rollout).where(rollouts.id == rollout.id).values(_row(rollout)))
+            if rollout.state is not RolloutState.RUNNING:
                 await connection.execute(delete(schema.rollout_content).where(contents.rollout_id == rollout.id))
-        return done.rowcount == 1
+        return True
 
 
 def _place(id: int, server: str) -> str:

@@ -113,8 +113,6 @@ rollout = Table(
     Column("state", String(10), nullable=False),
     Column("reason", Words(2000)),
     Column("ended_at", UtcTime),
-    Column("runner", Words(40)),  # who moves it on, until when
-    Column("runner_until", UtcTime),
     PrimaryKeyConstraint("id", name="usp_rollout_pk"),
     Index("usp_rollout_state_ix", "state"),
 )

@@ -34,11 +34,11 @@ class Store:
         self._keys = keys
         self.items = Items(database, keys)
         self.versions = Versions(database, keys)
-        self.rollouts = Rollouts(database, keys)
+        self.leases = Leases(database)
+        self.rollouts = Rollouts(database, keys, self.leases)
         self.servers = Servers(database)
         self.users = Users(database)
         self.lockouts = Lockouts(database)
-        self.leases = Leases(database)
         self.preferences = Preferences(database)
         self.events = Events(database)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from tests.unit.manager.api.calls import SERVER_NAME, Api, Clock, refused
 from usp.manager.app import App
@@ -25,8 +26,9 @@ async def test_push_many(app: App, admin: Api, reader: Api, clock: Clock) -> Non
         state=RolloutState.DONE,
         ended_at=clock(),
     )
-    await app.store.rollouts.claim(id, "r", now=clock(), until=clock())
-    await app.store.rollouts.save(ended, "r")
+    claimed = await app.store.rollouts.claim(id, "r", timedelta(seconds=5))
+    assert claimed is not None
+    await app.store.rollouts.save(ended, claimed[1])
     found = (await reader("GET", f"/pushes/{id}")).json()
     assert (found["state"], found["servers"][0]["version"], found["author"]) == ("done", 1, "alice")
     assert (await reader("GET", "/pushes")).json() == {"items": [found], "next": None}
