@@ -62,32 +62,32 @@ class Storm:
         self.results = Counter[tuple[Kind, str]]()
         self._port = port
         self._username, self._password = username, password
-        self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, count: int, seed: int = 1) -> None:
         """So many connections, in an order that the seed decides."""
         kinds = [kind for kind, share in SHARES.items() for _ in range(count * share // 100)]
         turns = [(kind, SOURCES[kind][number % len(SOURCES[kind])]) for number, kind in enumerate(kinds)]
         random.Random(seed).shuffle(turns)
+        gate = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for kind, source in turns:
-                await self._gate.acquire()
-                group.create_task(self._one(kind, source))
+                await gate.acquire()
+                group.create_task(self._one(kind, source, gate))
 
-    async def _one(self, kind: Kind, source: str) -> None:
+    async def _one(self, kind: Kind, source: str, gate: asyncio.Semaphore) -> None:
         act: dict[Kind, Callable[[str], Coroutine[Any, Any, str]]] = {
             Kind.VALID: self.log_in,
             Kind.WRONG: self._wrong,
         }
         if kind is Kind.SILENT:
-            self._gate.release()
+            gate.release()
         try:
             result = await (act[kind](source) if kind in act else self._raw(kind, source))
         except (asyncssh.PermissionDenied, asyncssh.DisconnectError, OSError) as error:
             result = "denied" if isinstance(error, asyncssh.PermissionDenied) else "closed"
         finally:
             if kind is not Kind.SILENT:
-                self._gate.release()
+                gate.release()
         self.results[kind, result] += 1
 
     async def log_in(self, source: str, username: str = "", password: str = "") -> str:
