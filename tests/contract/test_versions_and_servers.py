@@ -158,6 +158,17 @@ async def test_who_is_cut_off_does_not_overrule_who_sees(opened: OpenStore) -> N
     assert (await other.get("dmz")).reason == "no route"
 
 
+async def test_a_look_that_is_noted_late_takes_nothing_back(store: Store) -> None:
+    for number in (2, 1):
+        await store.servers.observed("dmz", ServerState.RUNNING, f"{number}", at=NOW, report=report(number))
+    found = await store.servers.get("dmz")
+    assert found.report is not None
+    assert (found.report.version, found.reason) == (2, "2")
+    again = report(1).model_copy(update={"boot": "another"})
+    await store.servers.observed("dmz", ServerState.PENDING, "restarted", at=NOW, report=again)
+    assert (await store.servers.get("dmz")).report == again
+
+
 async def test_the_history_of_a_server_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usp.manager.store.servers.KEPT", 3)
     await store.servers.observed("other", ServerState.PENDING, "", at=NOW)

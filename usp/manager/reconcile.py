@@ -128,8 +128,9 @@ def _about_version(desired: Desired, observed: Report) -> Decision:
 
 
 def _about_rejected(desired: Desired, observed: Report) -> Decision:
-    if observed.version == 0 and 0 < desired.applied < desired.version:
-        reason = f"The server restarted; version {desired.applied} is the last that it accepted."
+    if observed.version < desired.applied < desired.version:
+        now = f"runs version {observed.version}" if observed.version else "restarted"
+        reason = f"The server {now}; version {desired.applied} is the last that it accepted."
         return Decision(Action.PUSH, reason, ServerState.REJECTED, version=desired.applied)
     reason = f"The server refused version {desired.version}; it waits for a newer one."
     return Decision(Action.NONE, reason, ServerState.REJECTED)

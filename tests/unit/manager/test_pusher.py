@@ -275,7 +275,12 @@ async def test_two_managers_do_not_disturb_each_other(tmp_path: Path, own: Serve
         for number in range(1, 6):
             version = await pushed(one if number % 2 else other)
             assert (version.number, version.push) == (number, PushState.APPLIED)
-        assert (await other.server("server")).state is ServerState.RUNNING
+        for each in (one, other):
+            found = await until(lambda found: found.state is ServerState.RUNNING, each)
+            assert found.age is not None
+            assert found.age < 3, "on any manager, by the database's clock"
+        told = [entry.change.state for entry in await other.store.servers.changes("server")]
+        assert [told.count(f"version {number}") for number in range(1, 6)] == [1] * 5, "each change is told once"
 
 
 async def test_each_decision_is_told_once(

@@ -99,6 +99,16 @@ def report(version: int, **other: Any) -> Report:
             ),
         ),
         (
+            replace(DESIRED, push=PushState.REJECTED, applied=2),
+            report(1),
+            Decision(
+                Action.PUSH,
+                "The server runs version 1; version 2 is the last that it accepted.",
+                ServerState.REJECTED,
+                version=2,
+            ),
+        ),
+        (
             replace(DESIRED, push=PushState.REJECTED),
             report(0),
             Decision(Action.NONE, "The server refused version 3; it waits for a newer one.", ServerState.REJECTED),

@@ -100,6 +100,8 @@ async def _look(
     seen_by_another = found is not None and found.reported_to != by and before.age is not None and before.age < FRESH
     if report is None and seen_by_another and before.state is not ServerState.UNREACHABLE:
         return
+    if report is not None and _is_late(report, before.report):
+        return
     values: dict[str, Any] = {"state": state.value, "reason": reason[:REASON_LENGTH], "checked_at": at}
     if report is not None:
         stamp = {"reported_at": utc_now(), "reported_to": by}
@@ -114,6 +116,11 @@ async def _look(
         if done.rowcount == 0:
             raise UspError("catalog.conflict")
     await _tell(connection, name, list(changes(before.state, before.report, state, report, reason)))
+
+
+def _is_late(report: Report, before: Report | None) -> bool:
+    """Whether another manager has noted a later look already: within one life of a server, versions only grow."""
+    return before is not None and before.boot == report.boot and before.version > report.version
 
 
 async def _tell(connection: AsyncConnection, name: str, found: Sequence[Change]) -> None:
