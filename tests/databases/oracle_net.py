@@ -1,4 +1,4 @@
-"""An Oracle Net server for tests: `python -m tests.databases.oracle_net PORT CONNINFO STATEMENTS`.
+"""An Oracle Net server for tests: `python -m tests.databases.oracle_net PORT CONNINFO STATEMENTS [CERT KEY]`.
 
 It is seerdb's Mirror (pinned: a preview), which speaks Oracle's wire protocol to the real, unmodified driver and
 translates to the PostgreSQL behind it, with Debian's orafce. It is lenient where an Oracle Database is not, so each
@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -88,12 +89,20 @@ class Backend(mirror.PostgresBackend):
                     file.write(json.dumps(sql) + "\n")
 
 
-def main(port: int, conninfo: str, statements: str) -> None:
+def main(port: int, conninfo: str, statements: str, *tls: str) -> None:
     logging.basicConfig(level=logging.WARNING)
     mirror._HELPER_FUNCTIONS_DDL = HELPERS
     Backend.statements = Path(statements)
     accounts = {USER: PASSWORD}
-    serve("127.0.0.1", port, backend_factory=lambda: Backend(conninfo, credentials=accounts, presents="23ai"))
+    context = None
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+
+    def backend() -> Backend:
+        return Backend(conninfo, credentials=accounts, presents="23ai")
+
+    serve("127.0.0.1", port, backend_factory=backend, ssl_context=context)
 
 
 # --- for fixtures ---
@@ -109,8 +118,8 @@ class OracleNet:
 
 
 @contextmanager
-def running(behind: Postgres) -> Iterator[OracleNet]:
-    """A server process over a database of its own in `behind`."""
+def running(behind: Postgres, tls: Sequence[Path] = ()) -> Iterator[OracleNet]:
+    """A server process over a database of its own in `behind`; `tls`: certificate and key, for TCPS."""
     behind.sql(f"CREATE ROLE mirror LOGIN SUPERUSER PASSWORD '{PASSWORD}'", "postgres")
     behind.sql(f"CREATE DATABASE {DATABASE} OWNER mirror", "postgres")
     behind.sql("CREATE EXTENSION orafce", DATABASE)
@@ -119,7 +128,7 @@ def running(behind: Postgres) -> Iterator[OracleNet]:
     conninfo = f"host=127.0.0.1 port={behind.port} user=mirror password={PASSWORD} dbname={DATABASE}"
     mirror._HELPER_FUNCTIONS_DDL = HELPERS
     mirror.PostgresBackend(conninfo, credentials={}, presents="23ai").close()  # install once, before sessions race
-    popen, port = _started(conninfo, statements, behind.folder / "oracle_net.log")
+    popen, port = _started(conninfo, [statements, *tls], behind.folder / "oracle_net.log")
     try:
         yield OracleNet(port, statements)
     finally:
@@ -127,11 +136,11 @@ def running(behind: Postgres) -> Iterator[OracleNet]:
         popen.wait()
 
 
-def _started(conninfo: str, statements: Path, log: Path) -> tuple[subprocess.Popen[bytes], int]:
+def _started(conninfo: str, files: Sequence[Path], log: Path) -> tuple[subprocess.Popen[bytes], int]:
     """On the next port that nobody takes before it does."""
     for _ in range(STARTS):
         port = free_port()
-        argv = [sys.executable, "-m", __name__, str(port), conninfo, str(statements)]
+        argv = [sys.executable, "-m", __name__, str(port), conninfo, *map(str, files)]
         with log.open("w") as output:
             popen = subprocess.Popen(argv, stdout=output, stderr=output, cwd=ROOT)
         if _serves(popen, log):
@@ -150,4 +159,4 @@ def _serves(popen: subprocess.Popen[bytes], log: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(int(sys.argv[1]), *sys.argv[2:])
