@@ -6,12 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from usp.model import Address, ListenerType
-from usp.secret import Secret
-from usp.snapshot import Content, ListenerSpec, Snapshot, TargetSpec, TunnelSpec
+from usp.secret import REVEAL, Secret
+from usp.snapshot import AccountSpec, Content, ListenerSpec, RepositorySpec, Snapshot, TargetSpec, TunnelSpec
 
 LISTENER = ListenerSpec(id="l1", name="l", address="0.0.0.0", port=22, type=ListenerType.SFTP)
 TUNNEL = TunnelSpec(id="t1", name="t", address="::", port=23, private_key=Secret("hunter2"))
 CONTENT = Content(listeners=(LISTENER,), tunnels=(TUNNEL,))
+ACCOUNT = AccountSpec(username="zoe", password=Secret('h"unter3 ü'))
+REPOSITORIES = (RepositorySpec(id="r1", name="r", accounts=(ACCOUNT,)), RepositorySpec(id="r2", name="empty"))
 
 
 def test_it_survives_the_wire() -> None:
@@ -35,6 +37,30 @@ def test_what_has_its_default_does_not_travel() -> None:
     assert b'"protocol"' in snapshot.to_wire()
     assert b'"stopped"' not in snapshot.to_wire()
     assert Content.model_validate_json(CONTENT.to_wire()).digest() == CONTENT.digest()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        Content(),
+        CONTENT,
+        Content(repositories=REPOSITORIES),
+        Content(repositories=REPOSITORIES[:1]),
+        Content(listeners=(LISTENER,), tunnels=(TUNNEL,), repositories=REPOSITORIES),
+    ],
+)
+def test_it_is_the_same_as_if_it_were_written_in_one_piece(content: Content) -> None:
+    """Digests of versions that were made by any release depend on it."""
+    assert content.to_wire() == content.model_dump_json(context=REVEAL, exclude_defaults=True).encode()
+    snapshot = Snapshot.of("s", 1, content).model_copy(update={"stopped": ("l1",), "drained": True})
+    assert Snapshot.model_validate_json(snapshot.to_wire()) == snapshot
+
+
+def test_what_a_repository_keeps_for_the_wire_shows_nowhere() -> None:
+    kept, fresh = REPOSITORIES[0].model_copy(), REPOSITORIES[0].model_copy()
+    assert b"unter3" in kept.wire
+    assert kept == fresh
+    assert "unter3" not in repr(kept) + kept.model_dump_json() + repr(kept.model_dump())
 
 
 def test_lookup_by_id() -> None:

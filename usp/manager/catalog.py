@@ -28,6 +28,7 @@ from usp.manager.kinds import Reference, model_of, references, secrets, targets
 from usp.manager.rules import Broken, broken_rules
 from usp.model import KINDS, Item, Record
 from usp.secret import REDACTED
+from usp.snapshot import RepositorySpec
 from usp.wording import problems_of
 
 Loc = tuple[str | int, ...]
@@ -60,6 +61,12 @@ class Catalog:
             for reference, _, id in targets(record.item):
                 found.setdefault(id, []).append((record, reference.field))
         return found
+
+    @cached_property
+    def repositories(self) -> dict[str, tuple[RepositorySpec, tuple[Problem, ...]]]:
+        """Account Repositories as `usp.manager.compile` made them, by id, and what is wrong with them. They are the
+        same for every server, so they are made once at each revision."""
+        return {}
 
     def find(self, kind: str, key: str) -> Record | None:
         """The record with that id or name; an id wins."""

@@ -197,22 +197,26 @@ class _Compiler:
         )
 
     def _repository(self, record: Record, rule: Rule) -> str | None:
-        """The id of the repository's spec, which is made once."""
+        """The id of the repository's spec, which is made once for all servers."""
         if rule.account_repository is None:
             return None
         holder, repository = self._need(record, "account_repository", AccountRepository, rule.account_repository)
-        if holder.id not in self.repositories:
-            accounts = tuple(self._accounts(holder.id))
-            self.repositories[holder.id] = RepositorySpec(id=holder.id, name=repository.name, accounts=accounts)
+        made = self.catalog.repositories
+        if holder.id not in made:
+            problems: list[Problem] = []
+            accounts = tuple(self._accounts(holder.id, problems))
+            made[holder.id] = RepositorySpec(id=holder.id, name=repository.name, accounts=accounts), tuple(problems)
+        self.repositories[holder.id], wrong = made[holder.id]
+        self.problems += wrong
         return holder.id
 
-    def _accounts(self, repository: str) -> Iterator[AccountSpec]:
+    def _accounts(self, repository: str, problems: list[Problem]) -> Iterator[AccountSpec]:
         for record in self.catalog.of_kind(Account.kind):
             account = item_of(Account, record)
             if account.account_repository != repository or not account.enabled:
                 continue
             if account.password is not None and not is_password_hash(account.password.reveal()):
-                self._note(record, "password", "is not kept as a hash: give it again")
+                problems.append(_problem(record, "password", "is not kept as a hash: give it again"))
                 continue
             keys = [self.catalog.records[id] for id in account.public_keys]
             yield AccountSpec(
@@ -289,5 +293,9 @@ class _Compiler:
         return enabled
 
     def _note(self, record: Record, field: str, msg: str) -> _UnusableError:
-        self.problems.append(Problem((record.kind, record.item.name, field), msg))
+        self.problems.append(_problem(record, field, msg))
         return _UnusableError()
+
+
+def _problem(record: Record, field: str, msg: str) -> Problem:
+    return Problem((record.kind, record.item.name, field), msg)

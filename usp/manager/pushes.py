@@ -64,13 +64,15 @@ class Pushes:
         self._bell = bell
         self._clock = clock
         self._note = note
+        self._compiling = asyncio.Lock()
 
     async def push(self, actor: Actor, key: str, comment: str = "", *, force: bool = False) -> Pushed:
         """Compile the catalog for this server into a new version. `force`: even if the server has it already."""
         actor.require(Role.ADMIN)
         catalog = await self._store.items.read()
         name = catalog.get(ProxyServer.kind, key).item.name
-        content = await asyncio.to_thread(compiled, catalog, name)
+        async with self._compiling:  # one at a time: the first makes what all servers have in common
+            content = await asyncio.to_thread(compiled, catalog, name)
         return await self.place(actor, name, content, catalog_revision=catalog.revision, comment=comment, force=force)
 
     async def rollback(self, actor: Actor, key: str, number: int, comment: str = "", *, force: bool = False) -> Pushed:

@@ -184,6 +184,23 @@ def test_one_problem_is_told_once() -> None:
     assert len(problems(catalog)) == 1
 
 
+def test_servers_share_the_repositories_of_a_revision() -> None:
+    other = {"name": "other", "port": 1, "route": "route", "default_outbound_node": "target"}
+    catalog = changed(
+        with_rule("dedicated"),
+        Create("listeners", other),
+        Create("deployments", {"name": "other", "listener": "other", "proxy_server": "dmz2"}),
+    )
+    first, second = (compiled(catalog, server).repositories for server in ("dmz", "dmz2"))
+    assert first[0].accounts
+    assert second[0] is first[0]
+    disabled_account = compiled(disabled("accounts", "acme", catalog=catalog), "dmz2")
+    assert "acme@example.org" not in [account.username for account in disabled_account.repositories[0].accounts]
+    unhashed = changed(catalog, edit(catalog, "accounts", "acme", password="in clear"))
+    assert len(problems(unhashed, "dmz")) == 1
+    assert problems(unhashed, "dmz2") == problems(unhashed, "dmz")
+
+
 def test_direct_mode() -> None:
     _, tcp = compiled(with_tcp(), "dmz", EVERYTHING).listeners
     assert (tcp.name, tcp.nodes, tcp.target) == ("tcp", (), None)
