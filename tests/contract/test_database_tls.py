@@ -28,7 +28,7 @@ def server() -> Iterator[postgres.Postgres]:
         yield made
 
 
-def identify(server: postgres.Postgres, identity: pki.Issued) -> None:
+def identify(server: postgres.Postgres, identity: pki.Identity) -> None:
     """The server's certificate from now on."""
     for name, text in (("server.crt", identity.cert), ("server.key", identity.key)):
         file = server.folder / "data" / name
@@ -40,7 +40,7 @@ def identify(server: postgres.Postgres, identity: pki.Issued) -> None:
     server.sql("SELECT pg_reload_conf()")
 
 
-def at(url: str, folder: Path, ca: pki.Authority) -> DatabaseSettings:
+def at(url: str, folder: Path, ca: pki.Identity) -> DatabaseSettings:
     file = folder / "ca.pem"
     file.write_text(ca.cert)
     return from_url(f"{url}?tls=true&ca={file}")
