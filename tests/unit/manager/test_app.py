@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -68,7 +67,7 @@ async def test_writers_at_the_same_moment_all_win(app: App) -> None:
 
 
 async def test_who_always_loses_is_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def lost(delta: Delta, *, author: str, at: datetime) -> Catalog:
+    async def lost(delta: Delta, **_: object) -> Catalog:
         raise UspError("catalog.conflict")
 
     monkeypatch.setattr(app.store.items, "write", lost)
@@ -80,7 +79,7 @@ async def test_who_always_loses_is_told(app: App, monkeypatch: pytest.MonkeyPatc
 async def test_a_database_that_fails_is_not_asked_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
 
-    async def away(delta: Delta, *, author: str, at: datetime) -> Catalog:
+    async def away(delta: Delta, **_: object) -> Catalog:
         nonlocal asked
         asked += 1
         raise UspError("database.unavailable")
