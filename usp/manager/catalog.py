@@ -28,7 +28,7 @@ from usp.manager.kinds import Reference, model_of, references, secrets, targets
 from usp.manager.rules import Broken, broken_rules
 from usp.model import KINDS, Item, Record
 from usp.secret import REDACTED
-from usp.snapshot import RepositorySpec
+from usp.snapshot import Content, RepositorySpec
 from usp.wording import problems_of
 
 Loc = tuple[str | int, ...]
@@ -66,6 +66,12 @@ class Catalog:
     def repositories(self) -> dict[str, tuple[RepositorySpec, tuple[Problem, ...]]]:
         """Account Repositories as `usp.manager.compile` made them, by id, and what is wrong with them. They are the
         same for every server, so they are made once at each revision."""
+        return {}
+
+    @cached_property
+    def contents(self) -> dict[str, Content]:
+        """What `usp.manager.compile` made of this revision for servers, by their names: to be pushed as it is, instead
+        of being read from the store and parsed again."""
         return {}
 
     def find(self, kind: str, key: str) -> Record | None:

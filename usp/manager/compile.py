@@ -83,6 +83,7 @@ def compile(catalog: Catalog, server: str, abilities: Abilities = AVAILABLE) -> 
     if compiler.problems:
         problems = list(dict.fromkeys(compiler.problems))
         raise UspError("compile.invalid", f"Proxy Server '{server}' cannot be compiled", problems=problems)
+    catalog.contents[record.item.name] = content
     return content
 
 

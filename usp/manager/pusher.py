@@ -24,7 +24,7 @@ from usp.manager.store.rows import Event, RunState, Version
 from usp.metrics import PUSH_TOTAL
 from usp.model import ProxyServer, Record
 from usp.settings import PushSettings
-from usp.snapshot import PROTOCOL
+from usp.snapshot import PROTOCOL, Snapshot
 from usp.status import Ack, AckResult, PushState, Report
 from usp.tasks import TaskSet
 
@@ -205,7 +205,7 @@ class Pusher:
     async def _push(self, catalog: Catalog, record: Record, watch: _Watch, number: int, report: Report) -> bool:
         """`report` led to it: a server that has restarted since is looked at again first."""
         name = record.item.name
-        snapshot = (await self._store.versions.open(name, number)).snapshot
+        snapshot = await self._snapshot(catalog, name, number)
         run = await self._store.servers.run_states()
         stopped = tuple(spec.id for _, spec in plan.specs(snapshot) if run.get(spec.id) is RunState.STOPPED)
         protocol = min(PROTOCOL, report.protocol)
@@ -229,6 +229,16 @@ class Pusher:
             await self._pushed(name, ack.version, PushState.APPLIED)
         await self._pushed(name, number, state, ack)
         return not refused
+
+    async def _snapshot(self, catalog: Catalog, name: str, number: int) -> Snapshot:
+        """The version as it is stored. What was compiled here a moment ago is not opened: the digest tells that it is
+        the same."""
+        compiled = catalog.contents.get(name)
+        if compiled is not None:
+            version = await self._store.versions.get(name, number)
+            if compiled.digest() == version.digest:
+                return Snapshot(protocol=PROTOCOL, server=name, version=number, digest=version.digest, content=compiled)
+        return (await self._store.versions.open(name, number)).snapshot
 
     def _count_refusal(self, watch: _Watch, version: int) -> None:
         """0: it was accepted."""

@@ -252,6 +252,23 @@ async def test_a_push_for_a_server_that_is_away_waits_for_it(tmp_path: Path, own
             assert (await app.pushes.settled("server", version.number, 5.0)).push is PushState.APPLIED
 
 
+async def test_a_version_arrives_as_it_was_pushed_whatever_was_compiled_since(tmp_path: Path, own: ServerTls) -> None:
+    management, port = free_port(), free_port()
+    async with pushing(tmp_path, management) as app:
+        await deploy(app, "l", port)
+        version = (await app.pushes.push(ADMIN, "server")).version
+        await deploy(app, "later", free_port())
+        later = await app.pushes.compare("server", 1)
+        assert later.after.digest != version.digest
+        async with server(management, own) as there:
+            assert (await app.pushes.settled("server", 1, 5.0)).push is PushState.APPLIED
+            assert there.snapshot is not None
+            assert there.snapshot.content == later.before.content
+            assert there.report().digest == version.digest
+            await pushed(app)
+            assert there.snapshot.content == later.after.content
+
+
 async def test_disabled_servers_are_left_alone(tmp_path: Path, own: ServerTls) -> None:
     management = free_port()
     async with server(management, own), pushing(tmp_path, management) as app:
