@@ -30,13 +30,14 @@ def run(options: argparse.Namespace) -> Iterator[str]:
     flags = ["--servers", str(options.servers), "--workers", "1", "--direct"]
     with running(*flags, port_base=4700) as suite, tempfile.TemporaryDirectory() as folder:
         digest = random_file(Path(folder) / "up", TRANSFER)
-        batch = f"put {folder}/up pushed\nget pushed {folder}/down\n" * 3
-        transfer = suite.start_sftp(batch, "-l", "200000")  # kbit/s: it outlasts both pushes
+        batch = f"put {folder}/up pushed\nget pushed {folder}/down\n" * 2
         suite.api("POST", "/apply", {"items": _items()})
+        transfer = suite.start_sftp(batch, "-l", "50000")  # kbit/s: it outlasts both pushes
         yield _pushed(suite, f"{ACCOUNTS:,} new Accounts")
         account = suite.api("GET", "/items/accounts/account-00000")
-        suite.api("PUT", "/items/accounts/account-00000", {**account, "description": "another"})
+        suite.api("PUT", "/items/accounts/account-00000", {**account, "target_username": "another"})
         yield _pushed(suite, "one of them changed")
+        assert transfer.poll() is None, "the transfer ended before the pushes did"
         assert transfer.wait(120) == 0, transfer.stdout and transfer.stdout.read()
         assert transfer.stdout
         transfer.stdout.close()
@@ -63,7 +64,9 @@ def _pushed(suite: Suite, what: str) -> str:
     servers = suite.ready["servers"]
 
     def push(name: str) -> str:
-        return str(suite.api("POST", f"/servers/{name}/push?wait=60")["push"])
+        answer = suite.api("POST", f"/servers/{name}/push?wait=60")
+        assert not answer["unchanged"], name
+        return str(answer["push"])
 
     before, begin = _cpu(suite), time.perf_counter()
     with ThreadPoolExecutor(len(servers)) as pool:
