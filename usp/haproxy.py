@@ -29,6 +29,7 @@ defaults
     timeout server  {timeout}s
 """
 TIMEOUT: Final = 3600
+INTER: Final = 10
 WEIGHT: Final = 100
 """Of each server: agents answer with a share of it."""
 
@@ -58,14 +59,14 @@ class Service:
     banner: bool = True
 
 
-def render(services: Sequence[Service], *, stats: str = "") -> str:
-    """The whole configuration. `stats`: a Unix socket for HAProxy's own commands."""
+def render(services: Sequence[Service], *, stats: str = "", inter: int = INTER) -> str:
+    """The whole configuration. `stats`: a Unix socket for HAProxy's own commands. `inter`: seconds between checks."""
     socket = f"    stats socket {stats} mode 600 level admin\n" if stats else ""
     parts = [HEAD.format(timeout=TIMEOUT, stats=socket)]
-    return "\n".join([*parts, *("\n".join(_service(service)) + "\n" for service in services)])
+    return "\n".join([*parts, *("\n".join(_service(service, inter)) + "\n" for service in services)])
 
 
-def _service(service: Service) -> Iterator[str]:
+def _service(service: Service, inter: int) -> Iterator[str]:
     name = _name(service.name)
     yield f"frontend {name}"
     yield f"    bind {_place(service.address, service.port)}"
@@ -78,7 +79,7 @@ def _service(service: Service) -> Iterator[str]:
     yield "    option tcp-check"
     if service.banner:
         yield "    tcp-check expect string SSH-2.0"
-    yield "    default-server check inter 10s fall 3 rise 2" + (
+    yield f"    default-server check inter {inter}s fall 3 rise 2" + (
         " send-proxy-v2 check-send-proxy" if service.proxy else ""
     )
     for server in service.servers:

@@ -20,7 +20,7 @@ AT_ONCE: Final = 100
 """Connections under way, beside those that stay."""
 _SFTP_INIT: Final = bytes([0, 0, 0, 5, 1, 0, 0, 0, 3])
 _VERSION: Final = 2  # SSH_FXP_VERSION
-_SIMPLE: Final[dict[str, Any]] = {  # what costs the client least
+SIMPLE: Final[dict[str, Any]] = {  # what costs the client least
     "config": None,
     "known_hosts": None,
     "client_keys": None,
@@ -94,7 +94,7 @@ class Storm:
         """Until the target's sftp answers."""
         login = {"username": username or self._username, "password": password or self._password}
         async with asyncssh.connect(
-            "127.0.0.1", self._port, local_addr=(source, 0), **login, **_SIMPLE
+            "127.0.0.1", self._port, local_addr=(source, 0), **login, **SIMPLE
         ) as connection:  # fmt: skip
             process = await connection.create_process(subsystem="sftp", encoding=None)
             process.stdin.write(_SFTP_INIT)

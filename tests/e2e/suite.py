@@ -115,14 +115,14 @@ class Suite:
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    def api(self, method: str, path: str, body: object = None) -> Any:
-        """Ask the first manager's REST API. Raises urllib's HTTPError for 400 and above."""
+    def api(self, method: str, path: str, body: object = None, *, manager: int = 0) -> Any:
+        """Ask a manager's REST API. Raises urllib's HTTPError for 400 and above."""
         import ssl
         import urllib.request
 
         admin = self.ready["admin"]
         request = urllib.request.Request(
-            f"{self.ready['managers'][0]['url']}/api/v1{path}",
+            f"{self.ready['managers'][manager]['url']}/api/v1{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {admin['token']}", "Content-Type": "application/json"},
@@ -196,6 +196,9 @@ class Restartable:
         wait_until(lambda: not alive(self.pid), 15, f"process {self.pid} ends")
 
     def start(self) -> None:
+        """Once it is dead."""
+        if self._popen:
+            self._popen.wait(20)
         with open(self._about["log"], "ab") as log:
             self._popen = subprocess.Popen(self._argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=ENV)
         self._about["pid"] = self._popen.pid

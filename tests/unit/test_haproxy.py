@@ -72,6 +72,10 @@ def test_haproxy_takes_it(tmp_path: Path, stats: str) -> None:
     valid(ROOT / "etc" / "haproxy.cfg")
 
 
+def test_checks_may_be_more_frequent() -> None:
+    assert "default-server check inter 1s fall 3 rise 2" in directives(render(ALL, inter=1))
+
+
 def test_a_name_is_never_more_than_a_word() -> None:
     with pytest.raises(AssertionError):
         render([Service("two words", "::", 1, TWO)])

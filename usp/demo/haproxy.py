@@ -14,6 +14,8 @@ from usp.haproxy import Server, Service, render
 
 LISTENERS = ("partners", "passthrough", "tcp")
 """In the order of their ports."""
+INTER = 1
+"""Seconds between checks: who tries out what happens does not want to wait for half a minute."""
 
 
 def program() -> str:
@@ -39,7 +41,7 @@ def configuration(layout: Layout) -> str:
             for number, ports in enumerate(layout.servers, start=1)
         ]
         services.append(Service(listener, LOOPBACK, layout.front + place, servers))
-    return render(services, stats=str(_stats(layout)))
+    return render(services, stats=str(_stats(layout)), inter=INTER)
 
 
 def start(processes: Processes, layout: Layout) -> Process:
