@@ -1,5 +1,6 @@
-"""Everything is killed in turn, with SIGKILL, under a steady load: three servers behind the real HAProxy, their
-clients, two managers, and PostgreSQL. Only the sessions on what was killed end; no acknowledged file is lost.
+"""Everything is killed in turn under a steady load: three servers behind the real HAProxy, their clients, two managers
+(with SIGKILL), and PostgreSQL (stopped at once). Only the sessions on what was killed end; no file that was
+acknowledged is lost.
 
 How long it took to notice and to recover is printed. USP_KILL_ROUNDS=3 kills every one of them three times; without it,
 one of each kind is killed once, and the database is away for a shorter time.
