@@ -66,7 +66,7 @@ def _pushed(suite: Suite, what: str) -> str:
     def push(name: str) -> str:
         answer = suite.api("POST", f"/servers/{name}/push?wait=60")
         assert not answer["unchanged"], name
-        return str(answer["push"])
+        return str(answer["state"])
 
     before, begin = _cpu(suite), time.perf_counter()
     with ThreadPoolExecutor(len(servers)) as pool:
