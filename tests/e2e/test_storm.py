@@ -1,5 +1,6 @@
-"""A storm of connections, one in ten of them a valid login: these succeed, penalties reach only the guilty, and the
-server's memory and descriptors are back to what they were. USP_STORM=5000 makes it bigger."""
+"""A storm of connections, one in ten of them a valid login: these succeed, penalties reach only the guilty, strangers
+are turned away only while so many wait as `unauthenticated` allows, and the server's memory and descriptors are back to
+what they were. USP_STORM=5000 makes it bigger."""
 
 from __future__ import annotations
 
@@ -49,8 +50,11 @@ def test_a_storm(suite: Suite) -> None:
     assert {kind: found.total() for kind, found in results.items()} == {
         kind: COUNT * share // 100 for kind, share in SHARES.items()
     }
-    for kind in (Kind.VALID, Kind.BANNER, Kind.CLOSE, Kind.HALF):
-        assert results[kind].keys() == {"ok"}, f"{kind}: {results[kind]}"
+    refused = _counted(suite, "usp_refused_total", "reason")
+    assert results[Kind.VALID].keys() == {"ok"}, f"{results[Kind.VALID]}; refused: {refused}"
+    strangers = {kind: results[kind] for kind in (Kind.BANNER, Kind.CLOSE, Kind.HALF)}
+    turned_away = sum(found.total() - found["ok"] for found in strangers.values())
+    assert turned_away <= refused.get("unauthenticated", 0), f"{strangers}; refused: {refused}"
     assert "ok" not in results[Kind.WRONG]
     told = suite.audit("penalty")[told_before:]
     assert {fact["source"] for fact in told if "source" in fact} == set(GUILTY)
@@ -59,7 +63,8 @@ def test_a_storm(suite: Suite) -> None:
 
     wait_until(lambda: _sessions(suite) == 0, 10, "all sessions have ended")
     wait_until(lambda: _descriptors(pids) == descriptors, 10, "all descriptors are closed")
-    print(f"{COUNT} connections in {took:.1f} s; PSS {memory} KiB before, {_memory(pids)} KiB after")
+    print(f"{COUNT} connections in {took:.1f} s; {turned_away} strangers turned away; refused: {refused}")
+    print(f"PSS {memory} KiB before, {_memory(pids)} KiB after")
     wait_until(lambda: _memory(pids) <= 1.1 * memory, 10, "memory is back")
 
 
@@ -98,6 +103,12 @@ def _descriptors(pids: list[int]) -> list[int]:
 
 
 def _sessions(suite: Suite) -> float:
+    return sum(_counted(suite, "usp_sessions", "listener").values())
+
+
+def _counted(suite: Suite, metric: str, label: str) -> dict[str, float]:
+    """The samples of a metric, by its only label."""
     with urllib.request.urlopen(suite.ready["servers"][0]["metrics"]) as response:
         text = response.read().decode()
-    return sum(float(value) for value in re.findall(r"^usp_sessions\{[^}]*\} (\S+)", text, re.MULTILINE))
+    samples = re.findall(rf'^{metric}{{{label}="(.*)"}} (\S+)', text, re.MULTILINE)
+    return {of: float(value) for of, value in samples}
