@@ -53,6 +53,12 @@ TARGET_GUARD_DENIED_TOTAL = _counter(
 REQUESTS_REFUSED_TOTAL = _counter(
     "usp_requests_refused_total", "Channels and requests that partners were refused", "listener", "kind"
 )
+OPERATIONS_DENIED_TOTAL = _counter(
+    "usp_operations_denied_total",
+    "SFTP operations denied, or (outcome observed) passed by a policy that only observes",
+    "listener",
+    "outcome",
+)
 LOOP_LAG = _gauge("usp_loop_lag_seconds", "How late a worker's event loop was when it last reported", "slot")
 PUSH_TOTAL = _counter("usp_push_total", "Configuration pushes by what became of them", "state")
 BUILD_INFO = _gauge("usp_build_info", "Always 1; the version is in the label", "version")

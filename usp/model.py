@@ -27,6 +27,7 @@ from usp.addresses import bind_address, canonical_cidr
 from usp.algorithms import Algorithms
 from usp.combinations import RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
 from usp.errors import Problem
+from usp.policy import Policy
 from usp.secret import Secret
 
 
@@ -165,6 +166,7 @@ class Account(Item):
     target_username: Username | None = Field(
         default=None, description="The user at the target; else the Rule's, or with passthrough the partner's own"
     )
+    policy: Policy | None = Field(default=None, description="What this partner may do, instead of the Rule's policy")
 
 
 class Rule(Item):
@@ -183,6 +185,7 @@ class Rule(Item):
     username: Username | None = Field(default=None, description="Dedicated credentials: the user at the target")
     password: Secret | None = Field(default=None, description="Dedicated credentials")
     private_key: Annotated[str, Ref("private-keys")] | None = Field(default=None, description="Dedicated credentials")
+    policy: Policy = Field(default=Policy(), description="What partners may do over SFTP")
 
     def problems(self) -> Iterator[Problem]:
         if (self.inbound_method, self.inbound_source, self.outbound_credentials) not in RULE_COMBINATIONS:

@@ -32,6 +32,7 @@ from usp.model import (
     Username,
     Weight,
 )
+from usp.policy import Policy
 from usp.secret import REVEAL, Secret
 
 PROTOCOL: Final = 2
@@ -61,6 +62,7 @@ class AccountSpec(Model):
     password: Secret | None = None
     public_keys: tuple[str, ...] = ()
     target_username: Username | None = None
+    policy: Policy | None = None
 
 
 class RepositorySpec(Model):
@@ -88,6 +90,7 @@ class RuleSpec(Model):
     repository: str | None = None
     trusted_ca_keys: tuple[str, ...] = ()
     dedicated: CredentialsSpec | None = None
+    policy: Policy = Policy()
 
 
 class NodeSpec(Model):

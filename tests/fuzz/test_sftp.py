@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from tests.unit.sftp import conversation
 from tests.unit.sftp.playbook import GREETING, encode
 from usp.errors import UspError
+from usp.policy import Access, OpClass, PathRule, Policy
 from usp.sftp import packets
 from usp.sftp.framing import DROP, FORWARD, MORE, Framer, Verdict
 from usp.sftp.ops import EXTENSIONS, OPS
 from usp.sftp.paths import normalise
+from usp.sftp.policy import Compiled
 from usp.sftp.relay import Limits, Relay
 from usp.sftp.wire import Bytes, Reader, packet, string, u32
 
@@ -37,8 +39,23 @@ def broken(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.integers(1, len(data)))] if draw(st.booleans()) else data)
 
 
-def greeted() -> Relay:
-    relay = Relay(limits=Limits(packet=4096, requests=8, handles=4))
+POLICY = Compiled(
+    Policy(
+        deny=(OpClass.RMDIR,),
+        paths=(
+            PathRule(path="~/a/**/b*", access=Access.DENY, classes=(OpClass.READ,)),
+            PathRule(path="/b", access=Access.DENY),
+        ),
+        forbidden_names=("*h",),
+        ignore_case=True,
+        max_file_size=64,
+        max_open_handles=3,
+    )
+)
+
+
+def greeted(policy: Compiled | None = None) -> Relay:
+    relay = Relay(policy, limits=Limits(packet=4096, requests=8, handles=4))
     for line in [*GREETING.splitlines(), "partner -> OPEN 9 /f 0x3 -", "target -> HANDLE 9 h"]:
         side, arrow, text = line.partition(" -> ")
         if arrow:
@@ -46,9 +63,14 @@ def greeted() -> Relay:
     return relay
 
 
-@given(st.lists(st.tuples(st.booleans(), st.one_of(broken(), st.binary(max_size=30))), max_size=20), st.booleans())
-def test_the_relay_only_ever_closes(chunks: list[tuple[bool, bytes]], known: bool) -> None:
-    conversation.feed_all(greeted() if known else Relay(), list(chunks))
+@given(
+    st.lists(st.tuples(st.booleans(), st.one_of(broken(), st.binary(max_size=30))), max_size=20),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_relay_only_ever_closes(chunks: list[tuple[bool, bytes]], known: bool, strict: bool) -> None:
+    policy = POLICY if strict else None
+    conversation.feed_all(greeted(policy) if known else Relay(policy), list(chunks))
 
 
 @given(st.lists(st.tuples(st.booleans(), LIKELY), max_size=20), conversation.CUTS)

@@ -195,6 +195,7 @@ class _Compiler:
             if rule.trusted_ca_keys
             else (),
             dedicated=self._dedicated(record, rule),
+            policy=rule.policy,
         )
 
     def _repository(self, record: Record, rule: Rule) -> str | None:
@@ -225,6 +226,7 @@ class _Compiler:
                 password=account.password,
                 public_keys=self._lines((key, item_of(PublicKey, key)) for key in keys if key.item.enabled),
                 target_username=account.target_username,
+                policy=account.policy,
             )
 
     def _lines(self, found: Iterable[tuple[Record, PublicKey]]) -> tuple[str, ...]:

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from usp import plan as planning
 from usp.model import Address, Model
 from usp.plan import Endpoint, RunStates, Spec
+from usp.policy import PathRule
 from usp.secret import REDACTED, Secret
 from usp.snapshot import (
     AccountSpec,
@@ -126,9 +129,17 @@ def _difference(part: _Part, before: _Part | None, after: _Part | None) -> Diffe
     changes = tuple(
         _field_change(name, before.fields.get(name), after.fields.get(name))
         for name in names
-        if before.fields.get(name) != after.fields.get(name)
+        if not _same(name, before.fields, after.fields)
     )
     return Difference(Change.CHANGED, part.title, part.name, part.owner, changes) if changes else None
+
+
+def _same(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """A field that one of them does not have (it is inside of one that was not given) is as good as an empty one."""
+    old, new = before.get(name), after.get(name)
+    if name in before and name in after:
+        return bool(old == new)
+    return all(value is None or value is False or value == () for value in (old, new))
 
 
 def _field_change(name: str, before: Any, after: Any) -> FieldChange:
@@ -180,7 +191,7 @@ class _Parts:
         """The field, or several of them where it has an inside: `path.tunnel`."""
         if type(value) in TITLES:
             yield field, self._add(value)
-        elif isinstance(value, Model):
+        elif isinstance(value, BaseModel):
             for inner in type(value).model_fields:
                 for name, found in self._values(inner, getattr(value, inner)):
                     yield f"{field}.{name}", found
@@ -192,7 +203,9 @@ class _Parts:
     def _one(self, value: Any) -> Any:
         if type(value) in TITLES:
             return self._add(value)
-        return _address(value) if isinstance(value, Address) else value
+        if isinstance(value, Address):
+            return _address(value)
+        return str(value) if isinstance(value, PathRule) else value
 
 
 def _identity(spec: Any) -> tuple[str, str]:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from usp.passwords import decoy
 from usp.secret import Secret
+from usp.sftp.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`password`: argon2id hash. `public_keys`: SSH wire format."""
+    """`password`: argon2id hash. `public_keys`: SSH wire format. `policy`: instead of the Rule's."""
 
     username: str
     password: Secret | None = None
     public_keys: frozenset[bytes] = frozenset()
     target_username: str | None = None
+    policy: Policy | None = None
 
 
 class Accounts:

@@ -21,6 +21,7 @@ from usp.server.auth import Judge, Login, Method
 from usp.server.messages import Result
 from usp.server.prepared import Door
 from usp.server.trials import Trial
+from usp.sftp.policy import Policy
 from usp.ssh import connect, failures
 from usp.status import Outcome
 
@@ -79,6 +80,12 @@ class Admission:
     def denied(self) -> Outcome | None:
         """What the last attempt that failed was."""
         return DENIALS[self._login.denied_by] if self._login.denied_by else None
+
+    @property
+    def policy(self) -> Policy:
+        """What the partner may do: by the Account, or else by the Rule."""
+        account = self._account()
+        return account.policy if account and account.policy else self._door.policy
 
     def named(self, username: str) -> None:
         """Another user name begins anew: nothing that was accepted before counts for it (RFC 4252, 5)."""

@@ -1,14 +1,14 @@
 """What a relay's records look like in the audit log. Pure: the session adds who, when and where.
 
-One JSON object per fact; `outcome` is `ok`, `failed`, `denied` or `unfinished` (the session ended before the target
-answered). `docs` and dashboards rely on the names here.
+One JSON object per fact; `outcome` is `ok`, `failed`, `denied`, `observed` (a policy that only observes would have
+denied it) or `unfinished` (the session ended before the target answered). `docs` and dashboards rely on the names here.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from usp.sftp.records import Changed, FileClosed, Opened, Record, printable
+from usp.sftp.records import Changed, FileClosed, Observed, Opened, Record, printable
 
 JsonValue = str | int | float
 
@@ -41,6 +41,9 @@ def facts(record: Record) -> dict[str, JsonValue]:
             }
         case Changed():
             return {"event": _named(record.op), **_paths(record.paths), **_outcome(record.status)}
+        case Observed():
+            reason = record.reason
+            return {"event": _named(record.op), **_paths(record.paths), "reason": reason, "outcome": "observed"}
     return {  # Denied
         "event": _named(record.op),
         **_paths(record.paths),

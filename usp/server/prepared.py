@@ -14,12 +14,14 @@ from typing import Final, TypeVar
 import asyncssh
 from pydantic import ValidationError
 
+from usp import policy as written
 from usp.combinations import RULE_COMBINATIONS, InboundSource, OutboundCredentials
 from usp.errors import Problem, UspError
 from usp.model import ListenerType
 from usp.server.accounts import Account, Accounts
 from usp.server.outbound import Target
 from usp.settings import ServerSettings
+from usp.sftp.policy import ALLOW_ALL, Compiled, Policy
 from usp.snapshot import (
     PROTOCOL,
     AccountSpec,
@@ -48,7 +50,8 @@ T = TypeVar("T")
 class Door:
     """Where a partner comes in: a Listener, one of its Inbound Nodes, who may come, and the target behind.
 
-    `trusted_cas`: public keys in SSH wire format. `dedicated`: the Rule's own login at the target.
+    `trusted_cas`: public keys in SSH wire format. `dedicated`: the Rule's own login at the target. `policy`: of those
+    whose Account has none of its own.
     """
 
     listener: ListenerSpec
@@ -58,6 +61,7 @@ class Door:
     accounts: Accounts | None = None
     trusted_cas: frozenset[bytes] = frozenset()
     dedicated: Login | None = None
+    policy: Policy = ALLOW_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class _Builder:
     def __init__(self, settings: ServerSettings, problems: list[Problem]) -> None:
         self._problems = problems
         self._accounts: dict[str, Accounts] = {}
+        self._policies: dict[written.Policy, Policy] = {written.Policy(): ALLOW_ALL}
         self._timing = partner_timing(settings)
         self._link_timing = link_timing(settings)
 
@@ -161,7 +166,9 @@ class _Builder:
         if dedicated and target and not all(map(partial(_can_sign, target), dedicated.keys)):
             self._problems.append(Problem((*loc, "rule", "dedicated", "private_key"), _NO_SIGNATURE))
         accounts = self._accounts.get(rule.repository) if rule.repository else None
-        return Door(listener, node, options, target, accounts, trusted, dedicated) if options and target else None
+        if options is None or target is None:
+            return None
+        return Door(listener, node, options, target, accounts, trusted, dedicated, self._policy(rule.policy))
 
     def _check_rule(self, rule: RuleSpec, loc: Loc) -> None:
         if (rule.method, rule.source, rule.outbound) not in _LIVE_RULES:
@@ -181,7 +188,14 @@ class _Builder:
 
     def _account(self, spec: AccountSpec, loc: Loc) -> Account:
         public_keys = self._lines(spec.public_keys, (*loc, "public_keys"))
-        return Account(spec.username, spec.password, public_keys, spec.target_username)
+        policy = self._policy(spec.policy) if spec.policy else None
+        return Account(spec.username, spec.password, public_keys, spec.target_username, policy)
+
+    def _policy(self, spec: written.Policy) -> Policy:
+        """Ready to decide; the same for all who have the same."""
+        if spec not in self._policies:
+            self._policies[spec] = Compiled(spec)
+        return self._policies[spec]
 
     def _lines(self, lines: Sequence[str], loc: Loc) -> frozenset[bytes]:
         found = [self._attempt((*loc, number), partial(keys.public_data, line)) for number, line in enumerate(lines)]

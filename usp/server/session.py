@@ -37,7 +37,7 @@ from usp.server.prepared import Door
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
-from usp.sftp.records import Record, printable
+from usp.sftp.records import Denied, Observed, Record, printable
 from usp.sftp.relay import Close, Relay
 from usp.ssh import connect, failures
 from usp.ssh.login import PartnerConnection
@@ -235,7 +235,7 @@ class Session:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, AWAY)
         if len(self._exchanges) >= MAX_CHANNELS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
-        exchange = Exchange(self, Relay())
+        exchange = Exchange(self, Relay(self._admission.policy))
         self._exchanges.add(exchange)
         open_target = partial(self._open, exchange, self._lease)
         return SftpChannel(self._partner, open_target, exchange.from_partner_valve.is_shut), exchange.partner_end
@@ -324,7 +324,10 @@ class Session:
 
     def recorded(self, records: Sequence[Record]) -> None:
         for record in records:
-            self._tell({**self._who(), **facts(record)})
+            told = facts(record)
+            if isinstance(record, Denied | Observed):
+                metrics.OPERATIONS_DENIED_TOTAL.labels(self._door.listener.name, told["outcome"]).inc()
+            self._tell({**self._who(), **told})
 
     def violated(self, close: Close) -> None:
         log.warn("session.violated", side=close.side, reason=close.reason, code="sftp.protocol", **self._names())

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, IntEnum, IntFlag, StrEnum
+from enum import Enum, IntEnum, IntFlag
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
+
+from usp.policy import OpClass
 
 VERSION: Final = 3
 
@@ -71,25 +73,6 @@ class Field(Enum):
     U64 = "uint64"
     PFLAGS = "pflags"
     ATTRS = "attributes"
-
-
-class OpClass(StrEnum):
-    """What an operation does, in the words that policies use. An operation may have several."""
-
-    READ = "read"
-    WRITE = "write"
-    CREATE = "create"
-    OVERWRITE = "overwrite"  # it may destroy or change what a file already holds
-    DELETE = "delete"
-    RENAME = "rename"
-    MKDIR = "mkdir"
-    RMDIR = "rmdir"
-    SETSTAT = "setstat"
-    LINK = "link"
-    READLINK = "readlink"
-    LIST = "list"
-    STAT = "stat"
-    OTHER = "other"  # asks about the server or ends what was begun; touches no file
 
 
 HARMLESS: Final = frozenset(
@@ -185,7 +168,7 @@ EXTENSIONS: Final[Mapping[bytes, Op]] = MappingProxyType(
 def open_classes(pflags: int) -> frozenset[OpClass]:
     """What opening with these flags may do."""
     classes = set()
-    if pflags & OpenFlag.READ:
+    if pflags & OpenFlag.READ or not pflags & OpenFlag.WRITE:  # OpenSSH opens for reading what asks for neither
         classes.add(OpClass.READ)
     if pflags & (OpenFlag.WRITE | OpenFlag.APPEND):
         classes.add(OpClass.WRITE)

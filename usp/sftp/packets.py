@@ -7,11 +7,12 @@ exactly what was understood. For the same reason a `Request` holds paths in norm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from usp.policy import OpClass
 from usp.sftp import wire
-from usp.sftp.ops import EXTENSIONS, OPEN, OPS, Field, Op, OpClass, OpenFlag, Packet, open_classes
+from usp.sftp.ops import EXTENSIONS, OPEN, OPS, Field, Op, OpenFlag, Packet, open_classes
 from usp.sftp.paths import normalise, normalise_tilde
 from usp.sftp.wire import Reader, malformed
 
@@ -45,7 +46,16 @@ class Request:
 
     @property
     def classes(self) -> frozenset[OpClass]:
-        return open_classes(self.pflags) if self.op is OPEN else self.op.classes
+        if self.op is OPEN:
+            return open_classes(self.pflags)
+        if OpClass.SETSTAT in self.op.classes and self.attrs and self.attrs.size is not None:
+            return self.op.classes | {OpClass.OVERWRITE}  # it cuts the file off, or makes it longer
+        return self.op.classes
+
+    def exclusive(self) -> Request:
+        """An OPEN that may create a file, as one that must: it fails when the file is there."""
+        pflags = self.pflags | OpenFlag.CREAT | OpenFlag.EXCL
+        return replace(self, pflags=pflags, values=(self.values[0], pflags, *self.values[2:]))
 
 
 def find_op(body: bytes) -> Op | str:
@@ -152,6 +162,14 @@ def decode_handle(body: bytes) -> bytes:
     if len(handle) > HANDLE_MAX:
         raise malformed(f"a handle of {len(handle)} bytes")
     return handle
+
+
+def decode_name(body: bytes) -> bytes:
+    """The first name in SSH_FXP_NAME (without its length)."""
+    reader = Reader(body, 5)
+    if reader.u32() < 1:
+        raise malformed("NAME without a name")
+    return reader.string()
 
 
 def clamp_limits(body: bytes, packet_max: int, io_max: int, handles_max: int) -> bytes:

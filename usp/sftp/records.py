@@ -72,7 +72,16 @@ class Denied:
     reason: str
 
 
-Record: TypeAlias = Opened | FileClosed | Changed | Denied
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A request that a policy which enforces would have denied. It passed, and has its own record besides."""
+
+    op: str
+    paths: tuple[bytes, ...]
+    reason: str
+
+
+Record: TypeAlias = Opened | FileClosed | Changed | Denied | Observed
 
 
 def printable(path: bytes) -> str:

@@ -27,6 +27,9 @@ A request takes the first of these ways that fits:
     on a handle that the target did not give            STATUS FAILURE, Denied
     an open above `Limits.handles`                      STATUS FAILURE, Denied
     denied by the policy                                STATUS as the policy says, Denied
+    the same, by a policy that only observes            Observed, and on with it
+    READ or WRITE on a handle that is not open for it   STATUS PERMISSION_DENIED, Denied, if a policy enforces
+    a WRITE that ends beyond the policy's size          as the policy says, and told once for each file
     anything else                                       forwarded: paths in normal form, nothing after the last field
 
 Of the target's answers each must name an open request and be of the type that the table gives for it, or STATUS:
@@ -40,6 +43,7 @@ Of the target's answers each must name an open request and be of the type that t
     STATUS            what changes    Changed
     STATUS            OPEN, OPENDIR   Opened, with that status
     EXTENDED_REPLY    limits          forwarded with nothing in it that this relay would not let pass
+    NAME              REALPATH of .   the home is known from now on, to the policy
     STATUS OK         what has data   an error
 
 An answer of our own may not cut into a packet of the target that is half through: it waits for its end (`framing`).
@@ -54,13 +58,14 @@ from struct import Struct
 from typing import Final, Literal, NamedTuple
 
 from usp.errors import Kind, UspError
+from usp.policy import OpClass
 from usp.sftp import packets
 from usp.sftp.framing import DROP, FORWARD, MORE, Framer, Verdict
-from usp.sftp.ops import CLOSE, LIMITS, OPEN, OPENDIR, READ, VERSION, WRITE, Op, OpClass, Packet, Status
+from usp.sftp.ops import CLOSE, LIMITS, OPEN, OPENDIR, OPS, READ, VERSION, WRITE, Op, Packet, Status
 from usp.sftp.packets import HANDLE_MAX, Request
-from usp.sftp.paths import problem
-from usp.sftp.policy import AllowAll, Deny, Policy
-from usp.sftp.records import Changed, Denied, FileClosed, Opened, Record
+from usp.sftp.paths import normalise, problem
+from usp.sftp.policy import AllowAll, Context, Deny, Policy
+from usp.sftp.records import Changed, Denied, FileClosed, Observed, Opened, Record
 from usp.sftp.wire import U32, Bytes, malformed
 
 # Plain integers: comparing with an IntEnum's member costs more than the rest of a look.
@@ -69,6 +74,7 @@ _TRANSFERS: Final = frozenset({_T_READ, _T_WRITE})
 _ID: Final = Struct(">BI")  # type, id
 _ID_U32: Final = Struct(">BII")  # type, id, and what WRITE, READ, STATUS and DATA have next
 _OFFSET_SIZE: Final = Struct(">QI")  # of READ and WRITE, after the handle
+_REALPATH: Final = OPS[16]
 _OVERHEAD: Final = 1024  # what OpenSSH leaves of a packet for everything but the data
 
 
@@ -111,6 +117,7 @@ class _File:
     bytes_read: int = 0
     bytes_written: int = 0
     failures: int = 0
+    too_large: bool = False  # that was told already
 
 
 class _Asked(NamedTuple):
@@ -131,12 +138,16 @@ class Relay:
 
     def __init__(self, policy: Policy | None = None, limits: Limits | None = None) -> None:
         self._policy: Policy = policy or AllowAll()
+        self._max_size = self._policy.max_size
+        self._holds_to_open = self._policy.holds_to_open
+        self._home: bytes | None = None
         self._limits = limits or Limits()
         self._io_max = self._limits.packet - _OVERHEAD
         self._inbound = Framer(self._init, self._limits.packet)
         self._outbound = Framer(self._too_early, self._limits.packet)
         self._asked: dict[int, _Asked] = {}
         self._handles: dict[bytes, _File] = {}
+        self._opening = 0  # of the open requests, those that may give a handle
         self._replies: list[Bytes] = []
         self._records: list[Record] = []
         self._close: Close | None = None
@@ -260,6 +271,12 @@ class Relay:
         file = self._handles.get(handle)
         if file is None:
             return self._refuse(request_id, op.name, (), Status.FAILURE, "unknown handle")
+        if self._holds_to_open and not (file.writes if kind == _T_WRITE else file.reads):
+            text = f"the file is not open to {op.name}"
+            return self._refuse(request_id, op.name, (file.path,), Status.PERMISSION_DENIED, text)
+        too_large = self._max_size is not None and kind == _T_WRITE and offset + amount > self._max_size
+        if too_large and self._too_large(request_id, file):
+            return DROP
         if kind == _T_READ and (amount > self._io_max or length != head):
             amount = min(amount, self._io_max)  # an answer longer than this would not pass
             self._asked[request_id] = _Asked(op, file, amount, None)
@@ -282,22 +299,44 @@ class Relay:
             return self._refuse(request_id, op.name, (), Status.FAILURE, "unknown handle")
         if files:
             request = replace(request, paths=tuple(file.path for file in files))
-        elif op in (OPEN, OPENDIR) and len(self._handles) >= self._limits.handles:
+        opens = op in (OPEN, OPENDIR)
+        handles = len(self._handles) + self._opening
+        if opens and handles >= self._limits.handles:
             return self._refuse(request_id, op.name, request.paths, Status.FAILURE, "too many open handles")
         if op is CLOSE:
             del self._handles[request.handles[0]]
-        elif isinstance(decision := self._policy.decide(request), Deny):
-            return self._refuse(request_id, op.name, request.paths, decision.status, decision.text)
+        elif isinstance(decision := self._policy.decide(request, Context(self._home, handles)), Deny):
+            if decision.enforced:
+                return self._refuse(request_id, op.name, request.paths, decision.status, decision.text)
+            self._records.append(Observed(op.name, request.paths, decision.text))
+        else:
+            request = decision.instead or request
+        self._opening += opens
         self._asked[request_id] = _Asked(op, files[0] if files else None, 0, request)
         encoded = packets.encode_request(request)
         return FORWARD if encoded[4:] == body else encoded
 
+    def _too_large(self, request_id: int, file: _File) -> bool:
+        """A WRITE beyond the policy's size: whether it is refused. It is told once, as many more are on their way."""
+        decision = self._policy.too_large()
+        told, file.too_large = file.too_large, True
+        if decision.enforced:
+            file.failures += 1
+            self._reply(packets.status(request_id, decision.status, decision.text))
+        if not told:
+            paths, text = (file.path,), decision.text
+            enforced = Denied(WRITE.name, paths, int(decision.status), text)
+            self._records.append(enforced if decision.enforced else Observed(WRITE.name, paths, text))
+        return decision.enforced
+
     def _refuse(self, request_id: int, op: str, paths: tuple[bytes, ...], status: Status, text: str) -> Verdict:
-        reply = packets.status(request_id, status, text)
-        if self._outbound.insert(reply):
-            self._replies.append(reply)
+        self._reply(packets.status(request_id, status, text))
         self._records.append(Denied(op, paths, int(status), text))
         return DROP
+
+    def _reply(self, reply: bytes) -> None:
+        if self._outbound.insert(reply):
+            self._replies.append(reply)
 
     # Answers
 
@@ -320,7 +359,7 @@ class Relay:
             if length != 9 + number or number > asked.amount:
                 raise malformed("DATA is not as long as it says, or longer than was asked for")
             file.bytes_read += number
-        elif kind == Packet.HANDLE or asked.op is LIMITS:
+        elif kind == Packet.HANDLE or asked.op is LIMITS or (asked.op is _REALPATH and self._home is None):
             if have < length:
                 return MORE
             return self._whole(request_id, asked, bytes(data[at : at + length]))
@@ -331,6 +370,7 @@ class Relay:
         if code == Status.OK and asked.op.answer is not None:
             raise malformed(f"STATUS OK to {asked.op.name}")
         del self._asked[request_id]
+        self._opening -= asked.op.answer is Packet.HANDLE
         if asked.request:
             self._record(asked, code)
         elif code == Status.OK:
@@ -342,11 +382,17 @@ class Relay:
         return FORWARD
 
     def _whole(self, request_id: int, asked: _Asked, body: bytes) -> Verdict | bytes:
-        """HANDLE, and the answer to limits@openssh.com: the two whose content matters."""
+        """HANDLE, and the answers to limits@openssh.com and REALPATH: those whose content matters."""
         del self._asked[request_id]
+        if asked.op is _REALPATH:
+            assert asked.request
+            if asked.request.paths == (b".",) and (home := packets.decode_name(body)).startswith(b"/"):
+                self._home = normalise(home)
+            return FORWARD
         if asked.op is LIMITS:
             limits = self._limits
             return packets.clamp_limits(body, limits.packet, self._io_max, limits.handles)
+        self._opening -= 1
         handle = packets.decode_handle(body)
         if handle in self._handles:
             raise malformed("HANDLE gives a handle that is already open")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -18,6 +19,7 @@ from usp.model import (
     ListenerType,
     Startup,
 )
+from usp.policy import Policy
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,
@@ -71,6 +73,23 @@ def test_the_addresses_of_a_target_with_their_weights() -> None:
         ("sftp.internal", 22, 3),
         ("10.0.0.2", 22, 0),
     ]
+
+
+def test_policies_of_rules_and_accounts() -> None:
+    policy = {"preset": "upload_only", "paths": [{"path": "/in/**", "access": "allow", "classes": ["write"]}]}
+    catalog = changed(
+        CATALOG,
+        edit(CATALOG, "rules", "dedicated", policy=policy),
+        edit(CATALOG, "inbound-nodes", "high", rule="dedicated"),
+        edit(CATALOG, "accounts", "acme", password=HASH, policy={}),
+    )
+    before, content = compiled(CATALOG, "dmz"), compiled(catalog, "dmz")
+    assert content.listeners[0].nodes[0].rule.policy == Policy.model_validate_json(json.dumps(policy))
+    assert before.listeners[0].nodes[0].rule.policy == Policy()
+    assert b"policy" not in before.to_wire()
+    (repository,) = content.repositories
+    assert {account.username: account.policy for account in repository.accounts}["acme@example.org"] == Policy()
+    assert Content.model_validate_json(content.to_wire()) == content
 
 
 def test_a_tunnel_with_its_clients() -> None:

@@ -17,6 +17,7 @@ from usp.model import (
     Model,
     Startup,
 )
+from usp.policy import Access, OpClass, PathRule, Policy
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,
@@ -93,6 +94,15 @@ def test_everything_is_added_or_removed() -> None:
             "Rule 'rule' changed; dedicated.username: nothing -> u; dedicated.password is set",
         ),
         (with_rule(repository="rep"), "Rule 'rule' changed; repository: nothing -> partners"),
+        (
+            with_rule(policy=Policy(deny=(OpClass.READ,), paths=(PathRule(path="/a", access=Access.DENY),))),
+            "Rule 'rule' changed; policy.deny: with read; policy.paths: with deny all on /a",
+        ),
+        (
+            but(SAMPLE, repositories=(but(REPOSITORY, accounts=(but(ACCOUNT, policy=Policy(max_file_size=9)),)),)),
+            "Account 'acme' of 'partners' changed; policy.preset: nothing -> full; "
+            "policy.max_file_size: nothing -> 9; policy.mode: nothing -> enforce",
+        ),
         (with_rule(trusted_ca_keys=("a", "b")), "Rule 'rule' changed; trusted_ca_keys: with a, with b"),
         (
             but(SAMPLE, tunnels=(but(TUNNEL, private_key=Secret("SECRET-3")),)),

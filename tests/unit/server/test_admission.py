@@ -26,6 +26,7 @@ from tests.unit.server.gateway import (
 from tests.unit.server.gateway import rule as make_rule
 from usp.algorithms import Algorithms
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
+from usp.policy import OpClass, Policy
 from usp.secret import Secret
 from usp.server.messages import MayTry, Result, Tried, Verdict
 from usp.server.session import AWAY
@@ -486,3 +487,22 @@ async def test_only_what_the_target_would_judge_is_guarded(target: Target) -> No
         guarded = Guarded(gateway, granted=False)
         await gets_in(gateway, PASSWORD)
         assert guarded.told == []
+
+
+@pytest.mark.parametrize(
+    ("of_account", "allowed"),
+    [(None, False), (Policy(), True), (Policy(deny=(OpClass.MKDIR,)), False)],
+)
+async def test_an_accounts_policy_stands_instead_of_the_rules(
+    target: Target, of_account: Policy | None, allowed: bool
+) -> None:
+    strict = rule(PASSWORD_METHOD, PASSTHROUGH).model_copy(update={"policy": Policy(deny=(OpClass.MKDIR,))})
+    account = ALICE.model_copy(update={"policy": of_account})
+    async with serve(target, strict, accounts=(account,)) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            if allowed:
+                await sftp.mkdir("/d")
+            else:
+                with pytest.raises(asyncssh.SFTPPermissionDenied, match="mkdir is not allowed"):
+                    await sftp.mkdir("/d")
+        assert (target.root / "d").exists() is allowed

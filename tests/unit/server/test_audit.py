@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from usp.server.audit import JsonValue, facts
-from usp.sftp.records import Changed, Denied, FileClosed, Opened, Record
+from usp.sftp.records import Changed, Denied, FileClosed, Observed, Opened, Record
 
 RECORDS: list[tuple[Record, dict[str, JsonValue]]] = [
     (
@@ -61,6 +61,16 @@ RECORDS: list[tuple[Record, dict[str, JsonValue]]] = [
         {"event": "file.posix-rename", "path": "/a", "to": "/b", "outcome": "ok"},
     ),
     (Changed("remove", (b"/a",), 2), {"event": "file.remove", "path": "/a", "status": 2, "outcome": "failed"}),
+    (
+        Observed("posix-rename@openssh.com", (b"/a", b"/b"), "rename is not allowed"),
+        {
+            "event": "file.posix-rename",
+            "path": "/a",
+            "to": "/b",
+            "reason": "rename is not allowed",
+            "outcome": "observed",
+        },
+    ),
     (
         Denied("extended", (), 8, "unknown"),
         {"event": "file.extended", "status": 8, "reason": "unknown", "outcome": "denied"},

@@ -19,9 +19,11 @@ from tests.unit.server.gateway import (
     snapshot,
 )
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
+from usp.policy import Policy, Preset
 from usp.secret import Secret
 from usp.server.accounts import Account
 from usp.server.prepared import link_timing, partner_timing, prepare
+from usp.sftp.policy import ALLOW_ALL, Compiled
 from usp.snapshot import AccountSpec, ClientSpec, Content, CredentialsSpec, PathSpec, Snapshot
 from usp.ssh import keys
 
@@ -127,6 +129,21 @@ def test_accounts_and_credentials() -> None:
     assert door.trusted_cas == {keys.public_data(HOST_LINE)}
     assert door.dedicated is not None
     assert (door.dedicated.username, len(door.dedicated.keys)) == ("u", 1)
+
+
+def test_policies_are_made_once_for_all_who_have_the_same() -> None:
+    strict = Policy(preset=Preset.DOWNLOAD_ONLY)
+    accounts = [
+        AccountSpec(username="like-the-rule"),
+        AccountSpec(username="same", policy=strict),
+        AccountSpec(username="anything", policy=Policy()),
+    ]
+    made = rule(source=InboundSource.ACCOUNT_REPOSITORY).model_copy(update={"policy": strict})
+    door = prepared(snapshot(22, of=made, accounts=accounts)).doors["l1", "n1"]
+    assert door.accounts is not None
+    found = [door.accounts.find(account.username) for account in accounts]
+    assert isinstance(door.policy, Compiled)
+    assert [account and account.policy for account in found] == [None, door.policy, ALLOW_ALL]
 
 
 def test_problems_of_accounts_and_credentials() -> None:

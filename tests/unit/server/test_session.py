@@ -14,7 +14,9 @@ import pytest
 
 from tests.tunnel_pair import client, gate, until
 from tests.unit.server.balancer import balancer
-from tests.unit.server.gateway import OTHER_LINE, PASSWORD, USER, Target, limits, serving
+from tests.unit.server.gateway import OTHER_LINE, PASSWORD, USER, Target, limits, rule, serving
+from usp import metrics
+from usp.policy import Mode, OpClass, Policy
 from usp.server import proxy
 from usp.server.session import AWAY, MAX_CHANNELS
 from usp.snapshot import PathSpec
@@ -322,3 +324,36 @@ async def test_garbage_instead_of_sftp(target: Target) -> None:
             process.stdin.write(b"\xff" * 64)
             await partner.wait_closed()
         assert await gateway.outcome() is Outcome.PROTOCOL_ERROR
+
+
+async def test_what_the_policy_denies_does_not_happen_at_the_target(target: Target) -> None:
+    of = rule().model_copy(update={"policy": Policy(deny=(OpClass.DELETE,), max_file_size=1000)})
+    (target.root / "kept").write_bytes(b"x")
+    denied = metrics.OPERATIONS_DENIED_TOTAL.labels("partners", "denied")
+    before = denied._value.get()
+    async with serving(target.port, of=of) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match="delete is not allowed"):
+                await sftp.remove("/kept")
+            file = await sftp.open("/large", "wb")
+            await file.write(b"y" * 1000)
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match="1000 bytes at most"):
+                await file.write(b"z")
+            await file.close()
+        assert (target.root / "kept").exists()
+        assert (target.root / "large").read_bytes() == b"y" * 1000
+        told = [(fact["event"], fact["path"], fact["outcome"]) for fact in gateway.facts if fact.get("reason")]
+        assert told == [("file.remove", "/kept", "denied"), ("file.write", "/large", "denied")]
+        assert [fact["outcome"] for fact in gateway.told("file.closed")] == ["failed"]
+    assert denied._value.get() == before + 2
+
+
+async def test_a_policy_that_observes_lets_it_happen(target: Target) -> None:
+    of = rule().model_copy(update={"policy": Policy(deny=(OpClass.DELETE,), mode=Mode.OBSERVE)})
+    (target.root / "gone").write_bytes(b"x")
+    async with serving(target.port, of=of) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            await sftp.remove("/gone")
+        assert not (target.root / "gone").exists()
+        told = [(fact["outcome"], fact.get("reason")) for fact in gateway.told("file.remove")]
+        assert told == [("observed", "delete is not allowed"), ("ok", None)]

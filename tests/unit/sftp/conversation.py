@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from tests.unit.sftp.playbook import cut, encode
 from usp.sftp import packets
 from usp.sftp.packets import Request
-from usp.sftp.policy import Allow, Decision, Deny
+from usp.sftp.policy import Allow, AllowAll, Context, Decision, Deny
 from usp.sftp.relay import Relay
 from usp.sftp.wire import Bytes, packet, string, u32
 
 SECRET = b"SECRET"
 
 
-class NoSecrets:
-    def decide(self, request: Request, /) -> Decision:
+class NoSecrets(AllowAll):
+    def decide(self, request: Request, context: Context, /) -> Decision:
         return Deny() if any(SECRET in path for path in request.paths) else Allow()
 
 

@@ -57,6 +57,11 @@ EXTENDED = {
     "copy-data": "sqqsq",
     "lsetstat@openssh.com": "sa",
     "fsync@openssh.com": "s",
+    "statvfs@openssh.com": "s",
+    "fstatvfs@openssh.com": "s",
+    "hardlink@openssh.com": "ss",
+    "home-directory": "s",
+    "users-groups-by-id@openssh.com": "ss",
 }
 _NAMES = {kind: name for name, (kind, _) in LAYOUTS.items()}
 

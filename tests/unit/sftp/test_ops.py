@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from usp.sftp.ops import EXTENSIONS, OPEN, OPS, READ, WRITE, Field, OpClass, OpenFlag, Packet, open_classes
+from usp.policy import OpClass
+from usp.sftp.ops import EXTENSIONS, OPEN, OPS, READ, WRITE, Field, OpenFlag, Packet, open_classes
 
 ALL = [*OPS.values(), *EXTENSIONS.values()]
 
@@ -48,13 +49,15 @@ c = OpClass
     [
         (R, {c.READ}),
         (W, {c.WRITE, c.OVERWRITE}),
-        (A, {c.WRITE, c.OVERWRITE}),
+        (A, {c.READ, c.WRITE, c.OVERWRITE}),
         (W | C | T, {c.WRITE, c.CREATE, c.OVERWRITE}),
         (W | C | X, {c.WRITE, c.CREATE}),
         (W | X, {c.WRITE, c.OVERWRITE}),
         (R | T, {c.READ, c.OVERWRITE}),
         (R | C, {c.READ, c.CREATE}),
-        (0, set()),
+        (0, {c.READ}),
+        (C, {c.READ, c.CREATE}),
+        (T, {c.READ, c.OVERWRITE}),
     ],
 )
 def test_what_opening_may_do(flags: int, classes: set[OpClass]) -> None:

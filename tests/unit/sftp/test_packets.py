@@ -4,8 +4,9 @@ import pytest
 
 from tests.unit.sftp.playbook import describe, encode
 from usp.errors import UspError
+from usp.policy import OpClass
 from usp.sftp import packets
-from usp.sftp.ops import EXTENSIONS, LIMITS, OPEN, OPS, WRITE, Field, Op, OpClass
+from usp.sftp.ops import EXTENSIONS, LIMITS, OPEN, OPS, WRITE, Field, Op
 from usp.sftp.packets import Attrs, Request
 from usp.sftp.wire import Reader, packet, string, u32, u64
 
@@ -81,6 +82,26 @@ def test_handles() -> None:
     assert packets.decode_handle(packet(102, u32(1), string(bytes(256)))[4:]) == bytes(256)
     with pytest.raises(UspError, match="257"):
         packets.decode_handle(packet(102, u32(1), string(bytes(257)))[4:])
+
+
+def test_a_size_in_attributes_overwrites() -> None:
+    sized, plain = Attrs(size=5), Attrs(permissions=0o600)
+    for name in (9, 10):
+        assert Request(OPS[name], 1, (), attrs=sized).classes == {OpClass.SETSTAT, OpClass.OVERWRITE}
+        assert Request(OPS[name], 1, (), attrs=plain).classes == {OpClass.SETSTAT}
+    assert Request(OPS[14], 1, (), attrs=sized).classes == {OpClass.MKDIR}
+
+
+def test_an_open_made_exclusive() -> None:
+    made = Request(OPEN, 1, (b"/a", 0x1A, u32(0)), (b"/a",), pflags=0x1A).exclusive()
+    assert (made.pflags, made.values) == (0x3A, (b"/a", 0x3A, u32(0)))
+
+
+def test_names() -> None:
+    entry = string(b"/home") + string(b"long") + u32(0)
+    assert packets.decode_name(packet(104, u32(1), u32(2), entry, entry)[4:]) == b"/home"
+    with pytest.raises(UspError, match="without a name"):
+        packets.decode_name(packet(104, u32(1), u32(0))[4:])
 
 
 def test_limits_are_clamped() -> None:

@@ -12,7 +12,7 @@ from tests.unit.sftp import conversation
 from tests.unit.sftp.playbook import GREETING, OPEN, OPEN_READ, OPENED_DIR, check, encode
 from usp.sftp.ops import EXTENSIONS, OPS, Op, Packet, Status
 from usp.sftp.packets import Attrs, Request
-from usp.sftp.policy import Allow, Decision, Deny
+from usp.sftp.policy import Allow, AllowAll, Context, Decision, Deny
 from usp.sftp.records import FileClosed
 from usp.sftp.relay import Close, Limits, Relay
 from usp.sftp.wire import packet, string, u32, u64
@@ -301,10 +301,10 @@ record Denied(op='opendir', paths=(b'/',), status=4, reason='too many open handl
     )
 
 
-class Picky:
+class Picky(AllowAll):
     """Nothing may be done to /file through its handle, and nothing at all to what is under /no."""
 
-    def decide(self, request: Request, /) -> Decision:
+    def decide(self, request: Request, context: Context, /) -> Decision:
         if request.op.name == "fsetstat" and request.paths == (b"/file",):
             return Deny(Status.NO_SUCH_FILE, "gone")
         return Deny() if any(path.startswith(b"/no/") for path in request.paths) else Allow()
@@ -325,6 +325,102 @@ target <- REMOVE 1 /yes/x
 """,
         policy=Picky(),
     )
+
+
+class Bounded(AllowAll):
+    """Files of 4 bytes; nothing may be removed."""
+
+    max_size = 4
+    holds_to_open = True
+
+    def __init__(self, enforced: bool) -> None:
+        self._no = Deny(text="no", enforced=enforced)
+
+    def too_large(self) -> Deny:
+        return self._no
+
+    def decide(self, request: Request, context: Context, /) -> Decision:
+        return self._no if request.op.name == "remove" else Allow(request.exclusive() if request.pflags & 8 else None)
+
+
+def test_writes_beyond_the_policys_size_are_refused_and_told_once() -> None:
+    check(
+        OPEN.replace("26", "58")
+        + """\
+partner -> WRITE 1 h 0 abcd
+target <- WRITE 1 h 0 abcd
+partner -> WRITE 2 h 4 e
+partner <- STATUS 2 3 no en
+record Denied(op='write', paths=(b'/file',), status=3, reason='no')
+partner -> WRITE 3 h 5 f
+partner <- STATUS 3 3 no en
+partner -> READ 5 h 0 4
+partner <- STATUS 5 3 "the file is not open to read" en
+record Denied(op='read', paths=(b'/file',), status=3, reason='the file is not open to read')
+partner -> REMOVE 4 /file
+partner <- STATUS 4 3 no en
+record Denied(op='remove', paths=(b'/file',), status=3, reason='no')
+target -> STATUS 1 0 ok en
+partner <- STATUS 1 0 ok en
+finish
+record FileClosed(path=b'/file', reads=False, writes=True, bytes_read=0, bytes_written=4, failures=2, status=None)
+""",
+        policy=Bounded(enforced=True),
+    )
+
+
+def test_what_a_policy_only_observes_passes() -> None:
+    check(
+        OPEN.replace("26", "58")
+        + """\
+partner -> WRITE 1 h 4 e
+target <- WRITE 1 h 4 e
+record Observed(op='write', paths=(b'/file',), reason='no')
+partner -> WRITE 2 h 5 f
+target <- WRITE 2 h 5 f
+partner -> REMOVE 3 /file
+target <- REMOVE 3 /file
+record Observed(op='remove', paths=(b'/file',), reason='no')
+target -> STATUS 3 0 ok en
+partner <- STATUS 3 0 ok en
+record Changed(op='remove', paths=(b'/file',), status=0, attrs=None)
+""",
+        policy=Bounded(enforced=False),
+    )
+
+
+def test_the_policy_learns_the_home_from_the_target() -> None:
+    homes = []
+
+    class Listening(AllowAll):
+        def decide(self, request: Request, context: Context, /) -> Decision:
+            homes.append(context.home)
+            return Allow()
+
+    relay = Relay(Listening())
+    relay.from_inbound(encode("INIT 3"))
+    relay.from_outbound(encode("VERSION 3"))
+    for path, answer in (("/x", "/other"), (".", "relative"), (".", "/home/./me/"), (".", "/too-late"), ("a", "/a")):
+        relay.from_inbound(encode(f"REALPATH 1 {path}"))
+        name = encode(f"NAME 1 00000001 {len(answer):08x} {answer.encode().hex()} {'00' * 8}")
+        assert b"".join(relay.from_outbound(name).to_inbound) == name
+    assert homes == [None, None, None, b"/home/me/", b"/home/me/"]
+
+
+def test_handles_that_are_asked_for_count() -> None:
+    script = """
+        partner -> OPENDIR 1 /
+        target <- OPENDIR 1 /
+        partner -> OPENDIR 2 /
+        partner <- STATUS 2 4 "too many open handles" en
+        record Denied(op='opendir', paths=(b'/',), status=4, reason='too many open handles')
+        target -> STATUS 1 4 no en
+        partner <- STATUS 1 4 no en
+        record Opened(path=b'/', directory=True, reads=False, writes=False, status=4)
+        partner -> OPENDIR 3 /
+        target <- OPENDIR 3 /
+        """
+    check(script, limits=Limits(handles=1))
 
 
 def test_a_reply_of_ours_does_not_cut_into_a_packet_of_the_target() -> None:

@@ -166,6 +166,11 @@ ITEMS: Final[Mapping[str, Mapping[str, Any]]] = {
         "outbound_credentials": "dedicated",
         "username": "gateway",
         "private_key": "partners",
+        "policy": {
+            "preset": "upload_only",
+            "paths": [{"path": "~/in/**", "access": "allow"}, {"path": "/**", "access": "deny"}],
+            "max_file_size": 2_000_000_000,
+        },
     },
     "inbound-nodes": {"name": "partners", "ip_filter": "everybody", "host_keys": ["partners"], "rule": "partners"},
     "outbound-nodes": {"name": "sftp-internal", "host": "sftp.internal", "port": 22, "host_keys": ["sftp-internal"]},

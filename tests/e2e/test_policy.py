@@ -1,0 +1,152 @@
+"""What a Rule's policy allows, end to end: OpenSSH's sftp as the partner, its sshd as the target, the bytes on its disk
+and the lines of the audit log."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.suite import Suite, random_file, sha256, wait_until
+
+Told = list[tuple[str, str, str, str]]
+"""Event, the path's last name, outcome, reason."""
+
+
+@pytest.fixture(scope="module")
+def enforced(suite: Suite) -> Iterator[Callable[..., None]]:
+    """Give the partners' Rule, or their Account, a policy and push it; at the end all is as it was."""
+
+    def put(of: str = "rules/partners", **policy: Any) -> None:
+        suite.api("PUT", f"/items/{of}", {**suite.api("GET", f"/items/{of}"), "policy": policy})
+        suite.api("POST", "/servers/usp-server-1/push?wait=10")
+
+    with suite.restored():
+        yield put
+
+
+@pytest.fixture(autouse=True)
+def swept(suite: Suite) -> Iterator[None]:
+    """What a test leaves at the target is removed."""
+    before = set(suite.files.iterdir())
+    yield
+    for left in set(suite.files.iterdir()) - before:
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def play(suite: Suite, *commands: str) -> tuple[str, Told]:
+    """Run all commands, whether they succeed or not: what the client said, and what was denied or observed."""
+    before = len(suite.audit())
+    done = suite.sftp("".join(f"-{command}\n" for command in commands))
+    assert done.returncode == 0, done.stderr
+
+    def heard() -> list[dict[str, Any]]:
+        return suite.audit()[before:]
+
+    wait_until(lambda: any(each["event"] == "session.ended" for each in heard()), 5, "the session ends")
+    told = [
+        (each["event"], Path(each["path"]).name, each["outcome"], each["reason"])
+        for each in heard()
+        if each.get("outcome") in ("denied", "observed")
+    ]
+    return done.stderr, told
+
+
+def test_upload_only(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
+    (suite.files / "theirs").write_text("of another partner")
+    digest = random_file(tmp_path / "up", 3_000_000)
+    enforced(preset="upload_only")
+    said, told = play(
+        suite, f"put -p {tmp_path}/up mine", f"get theirs {tmp_path}/got", "ls", "rm theirs", "rename theirs x"
+    )
+    assert sha256(suite.files / "mine") == digest
+    assert (suite.files / "theirs").read_text() == "of another partner"
+    assert not (tmp_path / "got").exists()
+    assert said.count("Permission denied") == 4
+    assert ("file.open", "theirs", "denied", "read is not allowed") in told
+    assert ("file.opendir", suite.files.name, "denied", "list is not allowed") in told
+    assert ("file.remove", "theirs", "denied", "delete is not allowed") in told
+    assert [each for each in told if each[0] == "file.posix-rename"] == [
+        ("file.posix-rename", "theirs", "denied", "rename is not allowed")
+    ]
+    assert not [each for each in told if each[1] == "mine"]
+
+
+def test_nothing_is_overwritten(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
+    first, second = random_file(tmp_path / "1", 100_000), random_file(tmp_path / "2", 50_000)
+    enforced(preset="upload_only", deny=["overwrite"])
+    said, told = play(suite, f"put {tmp_path}/1 once", f"put {tmp_path}/2 once", f"put {tmp_path}/2 twice")
+    assert sha256(suite.files / "once") == first
+    assert sha256(suite.files / "twice") == second
+    assert "once" in said
+    assert told == []  # it was the target that refused
+    failed = [each for each in suite.audit("file.opened") if each["path"].endswith("/once")]
+    assert [each["outcome"] for each in failed] == ["ok", "failed"]
+
+
+def test_paths_however_they_are_written(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
+    for directory in ("closed", "open"):
+        (suite.files / directory).mkdir()
+        (suite.files / directory / "f").write_text(directory)
+    (tmp_path / "evil").write_text("evil")
+    enforced(paths=[{"path": "~/closed/**", "access": "deny"}, {"path": f"{suite.files}/open/w", "access": "deny"}])
+    ways = ["closed/f", "open/../closed/f", f"/{suite.files}//closed/./f", "open/x/../../closed//f"]
+    said, told = play(
+        suite,
+        *(f"get {way} {tmp_path}/got" for way in ways),
+        *(f"put {tmp_path}/evil {way}" for way in ways),
+        "rename closed elsewhere",
+        "rename closed/f open/g",
+        f"put {tmp_path}/evil open/w",
+        f"get open/f {tmp_path}/allowed",
+    )
+    assert "Permission denied" in said
+    assert (tmp_path / "allowed").read_text() == "open"
+    assert not (tmp_path / "got").exists()
+    assert sorted(path.relative_to(suite.files).as_posix() for path in suite.files.glob("[co][lp]*/*")) == [
+        "closed/f",
+        "open/f",
+    ]
+    assert (suite.files / "closed" / "f").read_text() == "closed"
+    assert len(told) >= len(ways) + 3
+    assert {outcome for _, _, outcome, _ in told} == {"denied"}
+
+
+def test_the_size_of_files(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
+    small = random_file(tmp_path / "small", 500_000)
+    random_file(tmp_path / "large", 2_000_000)
+    enforced(max_file_size=500_000, forbidden_names=["*.exe"])
+    _, told = play(
+        suite, f"put {tmp_path}/small small", f"put {tmp_path}/large large", f"put {tmp_path}/small Small.EXE"
+    )
+    assert sha256(suite.files / "small") == small
+    kept = (suite.files / "large").read_bytes()
+    assert 0 < len(kept) <= 500_000
+    assert (tmp_path / "large").read_bytes().startswith(kept)
+    assert not (suite.files / "Small.EXE").exists()
+    assert told == [
+        ("file.write", "large", "denied", "a file may have 500000 bytes at most"),
+        ("file.open", "Small.EXE", "denied", "a file of this name is not allowed"),
+    ]
+    closed = [each for each in suite.audit("file.closed") if each["path"].endswith("/large")]
+    assert [each["outcome"] for each in closed] == ["failed"]
+
+
+def test_observed_and_as_the_account_says(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
+    digest = random_file(tmp_path / "up", 100_000)
+    enforced(preset="download_only", max_file_size=10, mode="observe")
+    said, told = play(suite, f"put {tmp_path}/up seen", "rename seen seen2")
+    assert said == ""
+    assert sha256(suite.files / "seen2") == digest
+    assert told == [
+        ("file.open", "seen", "observed", "write, create, overwrite are not allowed"),
+        ("file.write", "seen", "observed", "a file may have 10 bytes at most"),
+        ("file.posix-rename", "seen", "observed", "create, overwrite, rename are not allowed"),
+    ]
+    enforced("accounts/partner", preset="download_only")
+    said, told = play(suite, "rm seen2", f"get seen2 {tmp_path}/down")
+    assert told == [("file.remove", "seen2", "denied", "delete is not allowed")]
+    assert sha256(suite.files / "seen2") == sha256(tmp_path / "down") == digest
