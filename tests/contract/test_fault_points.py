@@ -34,7 +34,7 @@ STEPS = (
     *(("run_states", nth) for nth in (1, 2, 3)),
     *(("latest", nth) for nth in (1, 2, 3)),
     *(("observed", nth) for nth in (1, 2)),
-    ("open", 1),
+    ("find", 1),  # the version, to be sent as it was compiled
     *(("pushed", nth) for nth in (1, 2)),  # pushing, and what became of it
     ("put", 1),
     ("add", 1),  # the event

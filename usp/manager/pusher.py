@@ -235,8 +235,8 @@ class Pusher:
         the same."""
         compiled = catalog.contents.get(name)
         if compiled is not None:
-            version = await self._store.versions.get(name, number)
-            if compiled.digest() == version.digest:
+            version = await self._store.versions.find(name, number)
+            if version is not None and compiled.digest() == version.digest:
                 return Snapshot(protocol=PROTOCOL, server=name, version=number, digest=version.digest, content=compiled)
         return (await self._store.versions.open(name, number)).snapshot
 
