@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 ARGS   ?=
-JOBS   ?= 2
+JOBS   ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock fuzz docs bench dist ui clean venv packages
@@ -14,7 +14,7 @@ help: ## Show this list
 run: .venv/run.stamp ## Bring up the whole suite and print how to connect (ARGS="--servers 2" passes flags)
 	@exec $(BIN)/usp-demo $(ARGS)
 
-test: venv packages check unit e2e ## Everything that CI checks (JOBS=4 runs four tests at a time instead of two)
+test: venv packages check unit e2e ## Everything that CI checks (JOBS=4 runs four tests at a time instead of three)
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
 
