@@ -14,7 +14,7 @@ help: ## Show this list
 run: .venv/run.stamp ## Bring up the whole suite and print how to connect (ARGS="--servers 2" passes flags)
 	@exec $(BIN)/usp-demo $(ARGS)
 
-test: venv packages check unit e2e ## Everything that CI checks (JOBS=4 runs four tests at a time instead of three)
+test: venv packages check unit e2e ## Everything that CI checks (JOBS=6 runs six tests at a time instead of three)
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
 
