@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.catalogs import ITEMS, NOW, changed, creates, delta, edit, fields, ids, sample
 from usp.errors import Problem, UspError
 from usp.manager.catalog import EMPTY, Catalog, Change, Create, Delete, Update, apply, changes_of
+from usp.manager.compile import compile as compiled
 from usp.manager.kinds import item_of, targets
 from usp.model import KINDS, Account, Item, PrivateKey, Route, Rule
 from usp.secret import REDACTED, Secret
@@ -60,6 +61,17 @@ def test_referrers() -> None:
     found = CATALOG.referrers(CATALOG.get("rules", "passthrough").id)
     assert sorted((record.item.name, field) for record, field in found) == [("high", "rule"), ("low", "rule")]
     assert CATALOG.referrers(CATALOG.get("deployments", "sftp-dmz").id) == ()
+
+
+def test_what_is_compiled_stays_with_its_revision() -> None:
+    catalog = sample()
+    server = catalog.get("proxy-servers", "dmz").item.name
+    content = compiled(catalog, server)
+    assert catalog.contents[server] is content
+    assert [found[0] for found in catalog.repositories.values()] == list(content.repositories)
+    later = changed(catalog, edit(catalog, "listeners", "sftp", description="another"))
+    assert not later.contents
+    assert not later.repositories
 
 
 # What is written
