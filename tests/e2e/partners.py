@@ -168,7 +168,7 @@ def _paramiko_logs_in(transport: paramiko.Transport, offer: Offer) -> bool:
 @dataclass(frozen=True)
 class Client:
     """`orders`: it shows the password before the key if told so. `carrier`: the method by which its passwords come.
-    `orderly`: it closes its channel before it goes."""
+    `orderly`: it awaits the end of its channel before it goes."""
 
     log_in: Callable[[Door, Offer], bool]
     orders: bool = True
@@ -178,7 +178,7 @@ class Client:
 
 CLIENTS: Mapping[str, Client] = {
     "openssh": Client(openssh),
-    "paramiko": Client(in_paramiko),
+    "paramiko": Client(in_paramiko, orderly=False),
     "asyncssh": Client(in_asyncssh),
     "psftp": Client(psftp, orders=False, carrier="keyboard-interactive", orderly=False),
 }
