@@ -19,7 +19,7 @@ from tests.e2e.storm import GUILTY, SHARES, SOURCES, Kind, Storm
 from tests.e2e.suite import Suite, running, wait_until
 
 COUNT = int(os.environ.get("USP_STORM", "600"))
-WARM_UP = 200
+WARM_UP = max(200, COUNT // 3)
 LOGIN_TIMEOUT = 4.0
 SERVER = "/servers/usp-server-1"
 
