@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -26,6 +25,7 @@ from usp.server.forward import Forward
 from usp.server.messages import Partner
 from usp.server.session import Limits
 from usp.server.splice import Side, Splice, close
+from usp.server.story import Story
 from usp.server.tunnels import Link
 from usp.snapshot import DirectSpec, ListenerSpec
 from usp.ssh import failures
@@ -54,7 +54,6 @@ class Direct:
         assert listener.direct is not None
         self.id = ticket.session
         self.version = ticket.version
-        self.since = time.time()
         self._listener = listener
         self._to: DirectSpec = listener.direct
         self._source = (ticket.peer_host, ticket.peer_port)
@@ -62,7 +61,8 @@ class Direct:
         self._limits = limits
         self._find_link = link
         self._link: Link | None = None
-        self._tell = tell
+        names = {"session": self.id, "listener": listener.name, "peer": self._peer}
+        self._story = Story(tell, listener.name, {**names, "target": f"{self._to.host}:{self._to.port}"})
         self._loop = asyncio.get_running_loop()
         self._join: Splice | Forward | None = None
         self._measured = (0, 0)
@@ -91,7 +91,7 @@ class Direct:
 
     def _fail(self, error: UspError) -> None:
         if self._outcome is None:
-            log.warn("session.failed", exc_info=error, **self._names())
+            log.warn("session.failed", exc_info=error, **self._story.names)
             self.end(failures.outcome(error))
 
     def _close(self, sock: socket.socket) -> Outcome:
@@ -107,7 +107,7 @@ class Direct:
             self._join.close(reset=not orderly)
         self.measure()
         metrics.SESSIONS_TOTAL.labels(self._listener.name, outcome).inc()
-        self._tell_end(outcome)
+        self._story.ended(outcome, self.bytes_in, self.bytes_out)
         return outcome
 
     def _check_idle(self) -> None:
@@ -214,33 +214,13 @@ class Direct:
             node="",
             peer=self._peer,
             slot=slot,
-            since=self.since,
+            since=self._story.since,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
         )
 
     def _heard(self) -> None:
-        self._tell_fact("session.started")
-
-    def _names(self) -> dict[str, JsonValue]:
-        names = {"session": self.id, "listener": self._listener.name, "peer": self._peer}
-        return {**names, "target": f"{self._to.host}:{self._to.port}"}
-
-    def _tell_fact(self, event: str, **more: JsonValue) -> None:
-        self._tell({**self._names(), "event": event, **more})
-
-    def _tell_end(self, outcome: Outcome) -> None:
-        if outcome is Outcome.PROBE:
-            log.debug("session.probe", **self._names())
-            return
-        figures: dict[str, JsonValue] = {
-            "outcome": str(outcome),
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-            "seconds": round(time.time() - self.since, 3),
-        }
-        self._tell_fact("session.ended", **figures)
-        log.info("session.ended", **self._names(), **figures)
+        self._story.fact("session.started")
 
 
 async def connected(host: str, port: int, timeout: float, header: bytes = b"") -> socket.socket:

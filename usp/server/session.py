@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -28,16 +27,17 @@ from usp.log import get_logger
 from usp.passwords import Passwords
 from usp.server import proxy
 from usp.server.admission import PARTIAL, Admission
-from usp.server.audit import JsonValue, facts
+from usp.server.audit import JsonValue
 from usp.server.exchange import Exchange
 from usp.server.inbound import ChannelGrant, PartnerServer, SftpChannel
 from usp.server.messages import Partner
 from usp.server.pool import Destination, Lease, Pool
 from usp.server.prepared import Door
+from usp.server.story import Story
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
-from usp.sftp.records import Denied, Observed, Record, printable
+from usp.sftp.records import Record
 from usp.sftp.relay import Close, Relay
 from usp.ssh import connect, failures
 from usp.ssh.login import PartnerConnection
@@ -95,14 +95,15 @@ class Session:
         denied, `trial` whether the target may be asked about one."""
         self.id = ticket.session
         self.version = ticket.version
-        self.since = time.time()
         self._door = door
         self._source = (ticket.peer_host, ticket.peer_port)
         self._peer = f"{ticket.peer_host}:{ticket.peer_port}"
         self._header = b""
         self._limits = limits
         self._find_link = link
-        self._tell = tell
+        names = {"session": self.id, "listener": door.listener.name, "peer": self._peer}
+        self._story = Story(tell, door.listener.name, names)
+        self._story.describe(node=door.node.name)
         self._decided = decided
         self._barred = barred
         self._pool = pool or Pool(Watch(lambda path: link(), lambda health: None, limits.connect), limits.connect)
@@ -115,8 +116,6 @@ class Session:
         self._exchanges: set[Exchange] = set()
         self._past = Counter[str]()  # of exchanges that ended: how many, broken, ended by the target; bytes
         self._measured = (0, 0)
-        self._refused: set[str] = set()
-        self._described: Mapping[str, JsonValue] | None = None
         self._outcome: Outcome | None = None
         self._lost: Exception | None = None
         self._over = asyncio.Event()
@@ -160,7 +159,7 @@ class Session:
             log.warn(
                 "session.failed",
                 exc_info=error,
-                **self._names(),
+                **self._story.names,
                 target=target.name,
                 address=self._lease.address if self._lease else str(target.addresses[0]),
             )
@@ -177,10 +176,10 @@ class Session:
             await self._lease.release()
         outcome = self._outcome = self._outcome or self._judge()
         if self._partner and proxy.begins(self._partner.first_words):
-            log.warn("proxy.unexpected", reason=UNEXPECTED, **self._names())
+            log.warn("proxy.unexpected", reason=UNEXPECTED, **self._story.names)
         self.measure()
         metrics.SESSIONS_TOTAL.labels(self._door.listener.name, outcome).inc()
-        self._tell_end(outcome)
+        self._story.ended(outcome, self._past["bytes_in"], self._past["bytes_out"])
         return outcome
 
     def _judge(self) -> Outcome:
@@ -224,9 +223,9 @@ class Session:
     def named(self, username: str) -> None:
         first = not self.username
         self._admission.named(username)
-        self._described = None
+        self._story.named(username)
         if first:
-            self._tell_fact("session.started")
+            self._story.fact("session.started")
             if self._partner and (banner := self._door.node.banner):
                 self._partner.send_auth_banner("\r\n".join([*banner.splitlines(), ""]))
 
@@ -251,11 +250,8 @@ class Session:
         return exchange.opened()
 
     def refused(self, kind: str) -> None:
-        """Counted; audited once for each kind, so that a partner who insists does not fill the log."""
         metrics.REQUESTS_REFUSED_TOTAL.labels(self._door.listener.name, kind).inc()
-        if kind not in self._refused:
-            self._refused.add(kind)
-            self._tell_fact("request.refused", kind=kind)
+        self._story.refused(kind)
 
     # --- the login (see `admission.Host`) ---
 
@@ -292,7 +288,7 @@ class Session:
     def tell_login(self, outcome: str, **facts: str) -> None:
         if outcome != PARTIAL:
             metrics.LOGINS_TOTAL.labels(self._door.listener.name, outcome).inc()
-        self._tell_fact("login", outcome=str(outcome), **facts, **self._served_by())
+        self._story.login(str(outcome), **facts)
 
     # --- the target ---
 
@@ -307,7 +303,9 @@ class Session:
         target, dedicated = self._door.target, self._door.node.rule.outbound is OutboundCredentials.DEDICATED
         shared = dedicated and target.spec.connection_reuse and not target.spec.send_proxy_v2
         destination = Destination(target, self._door.listener.path, self._link, login, shared, self._header)
-        self._lease = await self._pool.acquire(destination, self._target_lost)
+        lease = self._lease = await self._pool.acquire(destination, self._target_lost)
+        reused: dict[str, JsonValue] = {"reused": lease.reused} if lease.shared else {}
+        self._story.served_by(target=target.spec.name, address=lease.address, **reused)
 
     def _target_lost(self, exc: Exception | None) -> None:
         if self._lease is None or self.ending:
@@ -323,18 +321,14 @@ class Session:
         self._last_active = self._loop.time()
 
     def recorded(self, records: Sequence[Record]) -> None:
-        for record in records:
-            told = facts(record)
-            if isinstance(record, Denied | Observed):
-                metrics.OPERATIONS_DENIED_TOTAL.labels(self._door.listener.name, told["outcome"]).inc()
-            self._tell({**self._who(), **told})
+        self._story.records(records)
 
     def violated(self, close: Close) -> None:
-        log.warn("session.violated", side=close.side, reason=close.reason, code="sftp.protocol", **self._names())
+        log.warn("session.violated", side=close.side, reason=close.reason, code="sftp.protocol", **self._story.names)
         self.end(Outcome(close.outcome))
 
     def crashed(self, exc: Exception) -> None:
-        log.error("session.crashed", exc_info=exc, **self._names())
+        log.error("session.crashed", exc_info=exc, **self._story.names)
         self.end(Outcome.INTERNAL)
 
     def exchange_ended(self, exchange: Exchange) -> None:
@@ -373,40 +367,7 @@ class Session:
             peer=self._peer,
             username=self.username,
             slot=slot,
-            since=self.since,
+            since=self._story.since,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
         )
-
-    def _names(self) -> dict[str, JsonValue]:
-        return {"session": self.id, "listener": self._door.listener.name, "peer": self._peer}
-
-    def _who(self) -> Mapping[str, JsonValue]:
-        """Stays what it is until another user is named."""
-        if self._described is None:
-            user = printable(self.username.encode("utf-8", "backslashreplace"))
-            self._described = {**self._names(), "node": self._door.node.name, **({"username": user} if user else {})}
-        return self._described
-
-    def _served_by(self) -> dict[str, JsonValue]:
-        if self._lease is None:
-            return {}
-        reused = {"reused": self._lease.reused} if self._lease.shared else {}
-        return {"target": self._door.target.spec.name, "address": self._lease.address, **reused}
-
-    def _tell_fact(self, event: str, **more: JsonValue) -> None:
-        self._tell({**self._who(), "event": event, **more})
-
-    def _tell_end(self, outcome: Outcome) -> None:
-        if outcome is Outcome.PROBE:
-            log.debug("session.probe", **self._names())
-            return
-        figures: dict[str, JsonValue] = {
-            **self._served_by(),
-            "outcome": str(outcome),
-            "bytes_in": self._past["bytes_in"],
-            "bytes_out": self._past["bytes_out"],
-            "seconds": round(time.time() - self.since, 3),
-        }
-        self._tell_fact("session.ended", **figures)
-        log.info("session.ended", **self._who(), **figures)

@@ -58,14 +58,14 @@ from struct import Struct
 from typing import Final, Literal, NamedTuple
 
 from usp.errors import Kind, UspError
-from usp.policy import OpClass
 from usp.sftp import packets
+from usp.sftp.files import File, opened
 from usp.sftp.framing import DROP, FORWARD, MORE, Framer, Verdict
 from usp.sftp.ops import CLOSE, LIMITS, OPEN, OPENDIR, OPS, READ, VERSION, WRITE, Op, Packet, Status
 from usp.sftp.packets import HANDLE_MAX, Request
 from usp.sftp.paths import normalise, problem
 from usp.sftp.policy import AllowAll, Context, Deny, Policy
-from usp.sftp.records import Changed, Denied, FileClosed, Observed, Opened, Record
+from usp.sftp.records import Changed, Denied, Observed, Record
 from usp.sftp.wire import U32, Bytes, malformed
 
 # Plain integers: comparing with an IntEnum's member costs more than the rest of a look.
@@ -106,25 +106,11 @@ class Step(NamedTuple):
     close: Close | None
 
 
-@dataclass(slots=True)
-class _File:
-    """What is behind a handle."""
-
-    path: bytes
-    directory: bool
-    reads: bool
-    writes: bool
-    bytes_read: int = 0
-    bytes_written: int = 0
-    failures: int = 0
-    too_large: bool = False  # that was told already
-
-
 class _Asked(NamedTuple):
     """A request that the target has not answered. `amount`: bytes asked for, or sent."""
 
     op: Op
-    file: _File | None
+    file: File | None
     amount: int
     request: Request | None
 
@@ -146,7 +132,7 @@ class Relay:
         self._inbound = Framer(self._init, self._limits.packet)
         self._outbound = Framer(self._too_early, self._limits.packet)
         self._asked: dict[int, _Asked] = {}
-        self._handles: dict[bytes, _File] = {}
+        self._handles: dict[bytes, File] = {}
         self._opening = 0  # of the open requests, those that may give a handle
         self._replies: list[Bytes] = []
         self._records: list[Record] = []
@@ -316,7 +302,7 @@ class Relay:
         encoded = packets.encode_request(request)
         return FORWARD if encoded[4:] == body else encoded
 
-    def _too_large(self, request_id: int, file: _File) -> bool:
+    def _too_large(self, request_id: int, file: File) -> bool:
         """A WRITE beyond the policy's size: whether it is refused. It is told once, as many more are on their way."""
         decision = self._policy.too_large()
         told, file.too_large = file.too_large, True
@@ -396,31 +382,25 @@ class Relay:
         handle = packets.decode_handle(body)
         if handle in self._handles:
             raise malformed("HANDLE gives a handle that is already open")
-        opened = self._opened(asked, 0)
-        self._records.append(opened)
-        self._handles[handle] = _File(opened.path, opened.directory, opened.reads, opened.writes)
+        assert asked.request
+        told = opened(asked.request, 0)
+        self._records.append(told)
+        self._handles[handle] = File.of(told)
         return FORWARD
 
     # Records
 
-    def _opened(self, asked: _Asked, status: int | None) -> Opened:
-        request = asked.request
-        assert request
-        reads = OpClass.READ in request.classes
-        writes = bool(request.classes & {OpClass.WRITE, OpClass.CREATE, OpClass.OVERWRITE})
-        return Opened(request.paths[0], asked.op is OPENDIR, reads, writes, status)
-
     def _record(self, asked: _Asked, status: int | None) -> None:
         op, request = asked.op, asked.request
-        if op is OPEN or op is OPENDIR:
-            self._records.append(self._opened(asked, status))
-        elif op is CLOSE:
+        if op is CLOSE:
             assert asked.file
             self._record_closed(asked.file, status)
+        elif op.answer is Packet.HANDLE:
+            assert request
+            self._records.append(opened(request, status))
         elif op.writes and request:
             self._records.append(Changed(op.name, request.paths, status, request.attrs))
 
-    def _record_closed(self, file: _File, status: int | None) -> None:
+    def _record_closed(self, file: File, status: int | None) -> None:
         if not file.directory:
-            counts = file.bytes_read, file.bytes_written, file.failures
-            self._records.append(FileClosed(file.path, file.reads, file.writes, *counts, status))
+            self._records.append(file.closed(status))

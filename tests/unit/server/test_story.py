@@ -1,0 +1,66 @@
+"""A session's story: who, in every fact; and what is told once."""
+
+from __future__ import annotations
+
+import pytest
+
+from usp.server.audit import JsonValue
+from usp.server.story import Story
+from usp.sftp.records import Changed, Denied
+from usp.status import Outcome
+
+NAMES = {"session": "s1", "listener": "partners", "peer": "192.0.2.1:5"}
+
+
+class Told(list[dict[str, JsonValue]]):
+    def story(self) -> Story:
+        return Story(self.append, "partners", NAMES)
+
+
+def test_every_fact_says_who() -> None:
+    told = Told()
+    story = told.story()
+    story.fact("session.started")
+    story.named("")
+    story.describe(node="main")
+    story.named("böb\n\udc80")
+    story.records([Changed("remove", (b"/a",), 0), Denied("mkdir", (b"/d",), 3, "no")])
+    user = {"username": "böb\\n\\\\udc80"}
+    assert told[0] == {**NAMES, "event": "session.started"}
+    assert told[1] == {**NAMES, "node": "main", **user, "event": "file.remove", "path": "/a", "outcome": "ok"}
+    assert told[2]["outcome"] == "denied"
+
+
+def test_a_refused_request_is_told_once_for_each_kind() -> None:
+    told = Told()
+    story = told.story()
+    for kind in ("shell", "exec", "shell"):
+        story.refused(kind)
+    assert [(fact["event"], fact["kind"]) for fact in told] == [
+        ("request.refused", "shell"),
+        ("request.refused", "exec"),
+    ]
+
+
+def test_login_and_end_say_which_target() -> None:
+    told = Told()
+    story = told.story()
+    story.login("denied", reason="password")
+    story.served_by(target="t", address="t:22")
+    story.login("ok")
+    story.ended(Outcome.COMPLETED, 5, 6)
+    assert "target" not in told[0]
+    assert (told[1]["target"], told[1]["address"], told[1]["outcome"]) == ("t", "t:22", "ok")
+    assert (told[2]["target"], told[2]["outcome"], told[2]["bytes_in"], told[2]["bytes_out"]) == (
+        "t",
+        "completed",
+        5,
+        6,
+    )
+    assert isinstance(told[2]["seconds"], float)
+
+
+def test_a_probe_is_no_story(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Told()
+    told.story().ended(Outcome.PROBE, 0, 0)
+    assert told == []

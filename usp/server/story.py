@@ -1,0 +1,77 @@
+"""A session's story, for the audit log: who it is, said in every line, and the facts as they come.
+
+What does not change between two facts is put together once: a session may have thousands of files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from usp import metrics
+from usp.log import get_logger
+from usp.server.audit import JsonValue, facts
+from usp.sftp.records import Denied, Observed, Record, printable
+from usp.status import Outcome
+
+log = get_logger(__name__)
+
+
+class Story:
+    """`tell` takes each fact. `names` is what the log is told with every line about the session."""
+
+    def __init__(
+        self, tell: Callable[[dict[str, JsonValue]], None], listener: str, names: Mapping[str, JsonValue]
+    ) -> None:
+        self.names = names
+        self.since = time.time()
+        self._tell = tell
+        self._listener = listener
+        self._who: dict[str, JsonValue] = {**names}
+        self._served_by: dict[str, JsonValue] = {}
+        self._refused: set[str] = set()
+
+    def describe(self, **facts: JsonValue) -> None:
+        """From now on every fact says so."""
+        self._who = {**self._who, **facts}
+
+    def named(self, username: str) -> None:
+        if username:
+            self.describe(username=printable(username.encode("utf-8", "backslashreplace")))
+
+    def served_by(self, **facts: JsonValue) -> None:
+        """By which target: what a login and the end are told with."""
+        self._served_by = facts
+
+    def fact(self, event: str, **more: JsonValue) -> None:
+        self._tell({**self._who, "event": event, **more})
+
+    def login(self, outcome: str, **more: JsonValue) -> None:
+        self.fact("login", outcome=outcome, **more, **self._served_by)
+
+    def refused(self, kind: str) -> None:
+        """A request: told once for each kind, so that a partner who insists does not fill the log."""
+        if kind not in self._refused:
+            self._refused.add(kind)
+            self.fact("request.refused", kind=kind)
+
+    def records(self, records: Sequence[Record]) -> None:
+        for record in records:
+            told = facts(record)
+            if isinstance(record, Denied | Observed):
+                metrics.OPERATIONS_DENIED_TOTAL.labels(self._listener, told["outcome"]).inc()
+            self._tell({**self._who, **told})
+
+    def ended(self, outcome: Outcome, bytes_in: int, bytes_out: int) -> None:
+        if outcome is Outcome.PROBE:
+            log.debug("session.probe", **self.names)
+            return
+        figures: dict[str, JsonValue] = {
+            **self._served_by,
+            "outcome": str(outcome),
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
+            "seconds": round(time.time() - self.since, 3),
+        }
+        self.fact("session.ended", **figures)
+        log.info("session.ended", **self._who, **figures)
