@@ -29,7 +29,7 @@ from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog, Change, Create, Delete, Loc, Update
 from usp.manager.kinds import GENERATE, MADE, item_of, model_of, secrets
 from usp.manager.sealing import is_sealed
-from usp.model import Account, CaCertificate, Model, PrivateKey
+from usp.model import Account, CaCertificate, Model, PrivateKey, Ref
 from usp.passwords import MAX_LENGTH, Passwords
 from usp.secret import REDACTED, Secret
 from usp.ssh import keys
@@ -57,7 +57,9 @@ class NewCa(Model):
 class NewCertificate(Model):
     """`generate` of a TLS Certificate. When it names nobody, it names this manager, as Proxy Servers want it."""
 
-    ca: str | None = Field(default=None, description="The CA Certificate that signs it; without one, it does itself")
+    ca: Annotated[str, Ref(CaCertificate.kind)] | None = Field(
+        default=None, description="The CA Certificate that signs it; without one, it does itself"
+    )
     uri: Annotated[str, Field(pattern=r"^[a-z]+://[\x21-\x7e]+$", max_length=255)] | None = None
     dns: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[\w-]+(\.[\w-]+)*$", max_length=253)], ...] = ()
     ips: tuple[IPvAnyAddress, ...] = ()
