@@ -85,15 +85,27 @@ def read_file(path: str, *, private: bool = False) -> str:
     """The text of a file that the settings name; `UspError` if it cannot be read, or is private and others could."""
     try:
         with open(path, encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             text = file.read(hcl.MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UspError("settings.unreadable", f"cannot read {path}: {reason}", path=path) from None
-    if private and stat.S_IMODE(mode) & 0o077:
-        message = f"{path} is readable by others (chmod 600 {path})"
-        raise UspError("settings.unreadable", message, path=path)
+    if private and (why := _exposed(path, status)):
+        raise UspError("settings.unreadable", f"{path} {why}", path=path)
     return text
+
+
+def _exposed(path: str, status: os.stat_result) -> str:
+    """Who else gets at a private file, and what to do; or ""."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")  # systemd's LoadCredential: root's, readable for us by an ACL
+    if given and Path(path).is_relative_to(given):
+        return ""
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        return f"is readable by others (chmod 600 {path})"
+    if status.st_uid not in (0, os.geteuid()):
+        user = os.geteuid()
+        return f"belongs to another user, {status.st_uid}, who could change it (chown {user} {path})"
+    return ""
 
 
 # --- from file and environment to values ---

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from usp import __version__, log, sdnotify, tasks
+from usp import __version__, hardening, log, sdnotify, tasks
 from usp.errors import UspError
 from usp.model import Model
 from usp.settings import DIRECTORY, LogSettings, load, redacted
@@ -85,6 +85,7 @@ def run_daemon(name: str, model: type[Settings], config: str, run: Run[Settings]
     with exiting(name):
         settings = load(model, config, os.environ)
         log.setup(_log_settings(settings), name)
+        hardening.give_up()
         tasks.run(_supervised(name, model, config, settings, run))
         log.shutdown()
 

@@ -61,6 +61,9 @@ OPERATIONS_DENIED_TOTAL = _counter(
 )
 LOOP_LAG = _gauge("usp_loop_lag_seconds", "How late a worker's event loop was when it last reported", "slot")
 PUSH_TOTAL = _counter("usp_push_total", "Configuration pushes by what became of them", "state")
+CERTIFICATE_EXPIRY = _gauge(
+    "usp_certificate_expiry_timestamp_seconds", "When a certificate ends, in Unix time", "certificate"
+)
 BUILD_INFO = _gauge("usp_build_info", "Always 1; the version is in the label", "version")
 LOG_DROPPED = _gauge(
     "usp_log_dropped_lines", "Log lines lost since the start because the output was too slow or broken"

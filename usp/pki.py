@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from usp.errors import UspError
+
 GRACE: Final = timedelta(minutes=5)
 
 Signer = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -50,13 +52,45 @@ def issue(
     dns: Iterable[str] = (),
     ips: Iterable[str] = (),
     days: int = 825,
+    key_pem: str = "",
 ) -> Identity:
-    """A certificate for TLS server and client use, named by its SANs: URI (see `usp.tls.identity`), DNS and IP."""
+    """A certificate for TLS server and client use, named by its SANs: URI (see `usp.tls.identity`), DNS and IP.
+    `key_pem`: its private key (ECDSA) if it has one already."""
     ca_cert = x509.load_pem_x509_certificate(ca.cert.encode())
     ca_key = serialization.load_pem_private_key(ca.key.encode(), password=None)
     assert isinstance(ca_key, Signer)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _own_key(key_pem) if key_pem else ec.generate_private_key(ec.SECP256R1())
     return _issue(_names(uri, dns, ips), key, ca_key, ca_cert.subject, now, days)
+
+
+class Names(NamedTuple):
+    """Whom a certificate names."""
+
+    uri: str | None
+    dns: tuple[str, ...]
+    ips: tuple[str, ...]
+
+
+def names(cert_pem: str) -> Names:
+    """Whom the certificate names, for one that is to take its place; UspError key.unusable."""
+    try:
+        certificate = x509.load_pem_x509_certificate(cert_pem.encode())
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        raise UspError("key.unusable", "this is no certificate with names (SANs) in PEM form") from None
+    uris = found.get_values_for_type(x509.UniformResourceIdentifier)
+    ips = tuple(str(ip) for ip in found.get_values_for_type(x509.IPAddress))
+    return Names(uris[0] if uris else None, tuple(found.get_values_for_type(x509.DNSName)), ips)
+
+
+def _own_key(key_pem: str) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(key_pem.encode(), password=None)
+    except (ValueError, TypeError):
+        raise UspError("key.unusable", "this is no private key in PEM form without a passphrase") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise UspError("key.unusable", "this private key is not an ECDSA key")
+    return key
 
 
 def self_signed(

@@ -217,6 +217,13 @@ class PenaltyStatus(Told):
     until: float
 
 
+class CertificateStatus(Told):
+    """A certificate that a daemon stands on. `name`: the argument of its configuration, or kind/name of the item."""
+
+    name: str
+    until: float  # Unix time
+
+
 class Report(Told):
     """`GET /v1/status` of a server. `boot` changes with every start of the supervisor; `version` 0: no snapshot yet."""
 
@@ -235,6 +242,7 @@ class Report(Told):
     slots: tuple[SlotStatus, ...] = ()
     listeners: tuple[ListenerStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()
+    certificates: tuple[CertificateStatus, ...] = ()
 
 
 class AckResult(StrEnum):

@@ -178,6 +178,21 @@ def test_files_that_arguments_name_are_looked_at(file: Path, tmp_path: Path) -> 
     assert load(WithFiles, file, {}).cert == str(cert)
 
 
+def test_private_files_belong_to_who_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = tmp_path / "key"
+    key.write_text("x")
+    key.chmod(0o600)
+    assert read_file(str(key), private=True) == "x"
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    if os.stat(key).st_uid == 0:
+        os.chown(key, 4712, -1)
+    with pytest.raises(UspError, match=r"belongs to another user, \d+, who could change it \(chown 4711"):
+        read_file(str(key), private=True)
+    key.chmod(0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read_file(str(key), private=True) == "x"
+
+
 def test_read_file(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"\xff")

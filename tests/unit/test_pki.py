@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from usp import pki
+from usp.errors import UspError
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -56,3 +58,23 @@ def test_self_signed_and_signed_by_others_keys() -> None:
         root = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW).sign(key, algorithm)
         issued = pki.issue(pki.Identity(root.public_bytes(Encoding.PEM).decode(), text), dns=["x"], now=NOW)
         x509.load_pem_x509_certificate(issued.cert.encode()).verify_directly_issued_by(root)
+
+
+def test_a_certificate_in_the_place_of_another() -> None:
+    ca = pki.new_ca("Test CA", now=NOW)
+    old = pki.issue(ca, uri="usp://server/s1", dns=["a", "b"], ips=["::1"], now=NOW, days=10)
+    found = pki.names(old.cert)
+    assert found == pki.Names("usp://server/s1", ("a", "b"), ("::1",))
+    new = pki.issue(ca, uri=found.uri, dns=found.dns, ips=found.ips, now=NOW, days=20, key_pem=old.key)
+    assert pki.names(new.cert) == found
+    before, after = (x509.load_pem_x509_certificate(each.cert.encode()) for each in (old, new))
+    assert before.public_key() == after.public_key()
+    assert before.serial_number != after.serial_number
+    assert new.key == old.key
+    for text in (ca.cert, "garbage"):
+        with pytest.raises(UspError, match="no certificate with names"):
+            pki.names(text)
+    rsa_key = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for key, words in ((rsa_key.decode(), "not an ECDSA key"), ("garbage", "no private key")):
+        with pytest.raises(UspError, match=words):
+            pki.issue(ca, dns=["a"], now=NOW, key_pem=key)

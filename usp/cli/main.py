@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from usp import __version__
-from usp.cli import access, balance, bulk, diagnose, penalties, shell, show, stored, versions
+from usp.cli import access, authority, balance, bulk, certificates, diagnose, penalties, shell, show, stored, versions
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
@@ -144,6 +144,7 @@ def status(client: Client, as_json: bool, server: str | None) -> None:
             show.as_json(answer)
         else:
             show.table(SERVERS, answer["items"], empty="there is no Proxy Server yet")
+            certificates.warn(client)
         return
     answer = client.get(f"/servers/{segment(server)}")
     if as_json:
@@ -301,10 +302,11 @@ SESSIONS: Final[tuple[show.Column, ...]] = (
 )
 
 
-for _module in (versions, diagnose, bulk, access, penalties, balance):
+for _module in (versions, diagnose, bulk, access, penalties, balance, certificates):
     for _function in _module.COMMANDS:
         command(_function)
 main.add_command(shell.completion)
+main.add_command(authority.pki)
 for _group, (_about, _functions) in access.GROUPS.items():
     _made = main.group(_group, help=_about)(lambda: None)
     for _name, _function in _functions.items():

@@ -19,6 +19,7 @@ from usp.manager.catalog import Catalog, Change, Delta, apply, changes_of
 from usp.manager.control import Controls, Endpoint
 from usp.manager.diagnose import Diagnostics
 from usp.manager.entry import Entry
+from usp.manager.expiring import Expiring
 from usp.manager.guard import Guard
 from usp.manager.history import History
 from usp.manager.logins import Logins
@@ -76,6 +77,7 @@ class App:
         self.rollouts = Rollouts(store, self.bell, clock, self.note)
         self.history = History(store)
         self.penalties = Penalties(store, self.controls, self.note)
+        self.expiring = Expiring(store, settings)
 
     async def close(self) -> None:
         self.administrators.close()

@@ -82,7 +82,8 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
         helpers.spawn(runner.run(), "rollouts")
         helpers.spawn(state.watch(), "readiness")
         helpers.spawn(_tidy(app.store), "tidying")
-        daemon.on_reload(lambda anew: _reload(web, anew))
+        helpers.spawn(app.expiring.mine.watch(), "certificates")
+        daemon.on_reload(lambda anew: _reload(web, app.expiring, anew))
         sdnotify.notify(READY=1, STATUS="serving")
         await stop.wait()
     finally:
@@ -125,11 +126,14 @@ async def _tidy(store: Any) -> None:
             log.warning("database.not_tidied", exc_info=error)
 
 
-def _reload(web: Any, settings: ManagerSettings) -> None:
+def _reload(web: Any, expiring: Any, settings: ManagerSettings) -> None:
     try:
         web.reload(settings.web)
     except UspError as error:
         log.error("tls.not_reloaded", exc_info=error)
+        return
+    expiring.replaced(settings)
+    tasks.spawn(expiring.mine.look(), "certificates")
 
 
 main: Final = daemon.group("usp-manager", ManagerSettings, run)

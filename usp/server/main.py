@@ -7,13 +7,14 @@ import asyncio
 from typing import Final
 
 from usp import daemon, health, sdnotify, tasks
+from usp.certificates import Certificates, Found, of_files
 from usp.errors import UspError
 from usp.log import get_logger
 from usp.logfile import Writer
 from usp.server.agent import Agent
 from usp.server.control import Control
 from usp.server.supervisor import Supervisor
-from usp.settings import ServerSettings
+from usp.settings import ServerSettings, ServerWeb
 
 log = get_logger(__name__)
 
@@ -27,7 +28,7 @@ async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
         agent = Agent(settings.agent, supervisor.advice)
         healthy = await health.start(settings.metrics, supervisor.unready, supervisor.counted)
         try:
-            await _serve(supervisor, control, agent, audit, stop)
+            await _serve(settings, supervisor, control, agent, audit, stop)
         finally:
             await agent.close()
             await control.close()
@@ -37,26 +38,47 @@ async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
         audit.close()
 
 
-async def _serve(supervisor: Supervisor, control: Control, agent: Agent, audit: Writer, stop: asyncio.Event) -> None:
+async def _serve(
+    settings: ServerSettings, supervisor: Supervisor, control: Control, agent: Agent, audit: Writer, stop: asyncio.Event
+) -> None:
     await supervisor.start()
     await control.start()
     await agent.start()
 
+    files = _Files(settings.web)
+    supervisor.certificates = lambda: files.watched.found
+
     def reload(settings: ServerSettings) -> None:
-        tasks.spawn(_reload(control, audit, settings), "reload")
+        tasks.spawn(_reload(control, audit, files, settings), "reload")
 
     daemon.on_reload(reload)
+    watching = tasks.spawn(files.watched.watch(), "certificates")
     sdnotify.notify(READY=1, STATUS="serving")
     await stop.wait()
+    watching.cancel()
     await supervisor.drain()
 
 
-async def _reload(control: Control, audit: Writer, settings: ServerSettings) -> None:
+class _Files:
+    """The certificates of the configuration."""
+
+    def __init__(self, settings: ServerWeb) -> None:
+        self.settings = settings
+        self.watched = Certificates(self._look)
+
+    async def _look(self) -> Found:
+        return of_files({"web.tls.cert": self.settings.tls.cert, "web.tls.ca": self.settings.tls.ca})
+
+
+async def _reload(control: Control, audit: Writer, files: _Files, settings: ServerSettings) -> None:
     audit.reopen()
     try:
         await control.reload(settings.web)
     except UspError as error:  # the certificate of before goes on serving
         log.error("tls.not_reloaded", exc_info=error)
+        return
+    files.settings = settings.web
+    await files.watched.look()
 
 
 main: Final = daemon.command("usp-server", ServerSettings, run)

@@ -36,6 +36,7 @@ from usp.snapshot import ListenerSpec, Snapshot, TunnelSpec
 from usp.status import (
     Ack,
     AckResult,
+    CertificateStatus,
     Complaint,
     ListenerState,
     ListenerStatus,
@@ -62,6 +63,7 @@ class Supervisor:
         self.snapshot: Snapshot | None = None
         self.draining = False  # it shuts down
         self.counted: Final = metrics.Workers()
+        self.certificates: Callable[[], tuple[CertificateStatus, ...]] = tuple  # what the report says of them
         self._settings = settings
         self._boot = secrets.token_hex(8)
         self._started_at = time.time()
@@ -304,6 +306,7 @@ class Supervisor:
                 for spec in (content.listeners if content else ())
             ),
             tunnels=tuple(self._tunnel_status(spec) for spec in (content.tunnels if content else ())),
+            certificates=self.certificates(),
         )
 
     async def sessions(self) -> list[SessionStatus]:

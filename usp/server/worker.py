@@ -18,8 +18,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final
 
+from usp import hardening, metrics, tasks
 from usp import log as logs
-from usp import metrics, tasks
 from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
 from usp.log import get_logger
@@ -313,6 +313,7 @@ async def _main(fd: int) -> None:
         settings = ServerSettings.model_validate_json(start.settings)
         fastpath.switch(settings.server.fast_path)
         logs.setup(settings.log, f"usp-server/{start.slot}", rotate=False)
+        hardening.give_up()
         asyncio.get_running_loop().set_exception_handler(_unhandled)
         await Worker(channel, start, settings).run()
     finally:

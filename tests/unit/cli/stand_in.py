@@ -52,7 +52,7 @@ def stand_in(folder: Path) -> Iterator[StandIn]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked = f"{self.command} {self.path.removeprefix('/api/v1')}"
             found.asked.append((asked, json.loads(body) if body else None))
-            status, answer = found.answers.get(asked, (404, {"code": "request.unknown_path", "detail": asked}))
+            status, answer = found.answers.get(asked, (404, {"code": "request.unknown", "detail": asked}))
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))

@@ -130,6 +130,13 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+def hardened(pid: int) -> bool:
+    """See usp.hardening."""
+    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    (core,) = [line for line in limits if "core file" in line]
+    return core.split()[4:6] == ["0", "0"] and "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+
+
 async def got(daemon: Daemon, path: str) -> tuple[int, str]:
     url = f"http://127.0.0.1:{daemon.health}{path}"
     async with aiohttp.ClientSession() as session, session.get(url) as response:
@@ -154,7 +161,11 @@ async def test_the_life_of_the_daemon(daemon: Daemon) -> None:
     assert await got(daemon, "/readyz") == (200, "ok\n")
     assert "usp_workers_ready 2.0" in (await got(daemon, "/metrics"))[1]
 
-    renewed = pki.issue(CA, now=NOW, uri=tls.server_uri("renewed"))
+    assert all(map(hardened, (daemon.pid, *workers)))
+
+    long = (await daemon.report())["certificates"]
+    assert [each["name"] for each in long] == ["web.tls.cert", "web.tls.ca"]
+    renewed = pki.issue(CA, now=NOW, uri=tls.server_uri("renewed"), days=5)
     written(daemon.folder, renewed, CA)
     daemon.process.send_signal(signal.SIGHUP)
     await until(lambda: "daemon.reloaded" in daemon.log())
@@ -162,6 +173,11 @@ async def test_the_life_of_the_daemon(daemon: Daemon) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", management, ssl=context)
     assert tls.identity(writer.get_extra_info("peercert")) == tls.server_uri("renewed")
     writer.close()
+    short = (await daemon.report())["certificates"]  # over the connection of before
+    assert short[0]["until"] < long[0]["until"]
+    assert short[1] == long[1]
+    assert "certificate.expires" in daemon.log()
+    assert 'usp_certificate_expiry_timestamp_seconds{certificate="web.tls.ca"}' in (await got(daemon, "/metrics"))[1]
 
     daemon.process.terminate()
     assert await asyncio.wait_for(daemon.process.wait(), 10) == 0

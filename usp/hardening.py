@@ -1,0 +1,36 @@
+"""What every daemon gives up when it starts: core dumps, being looked into by other processes, new privileges.
+
+A core dump would hold keys and passwords; with PR_SET_DUMPABLE off the kernel writes none, and /proc/PID/mem, ptrace
+and the like are root's alone. Under PR_SET_NO_NEW_PRIVS no program that this process starts can gain more (setuid, file
+capabilities). Workers inherit the last, and are told the others again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from typing import Final
+
+from usp.log import get_logger
+
+log = get_logger(__name__)
+
+PR_GET_DUMPABLE: Final = 3
+PR_SET_DUMPABLE: Final = 4
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_GET_NO_NEW_PRIVS: Final = 39
+
+
+def give_up() -> None:
+    """For this process and its children. What the kernel refuses is told; the service goes on."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for name, option, value in (("dumpable", PR_SET_DUMPABLE, 0), ("no_new_privs", PR_SET_NO_NEW_PRIVS, 1)):
+        if error := prctl(option, value):
+            log.warn("hardening.failed", what=name, reason=os.strerror(error))
+
+
+def prctl(option: int, value: int) -> int:
+    """prctl(2): 0, or the error's number."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return ctypes.get_errno() if libc.prctl(option, value, 0, 0, 0) < 0 else 0
