@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Final, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -88,7 +89,34 @@ def _name_pattern(text: str) -> str:
     return text
 
 
+def _root(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("must begin with /: it is a directory as the target shows it to its SFTP user")
+    parts = text.split("/")[1:]
+    if any(part in (".", "..") or (not part and len(parts) > 1) for part in parts):
+        raise ValueError("must be in normal form: without //, . and .., and without / at the end")
+    if not text.isprintable() or set("{}") & set(text.replace(ACCOUNT, "")):
+        raise ValueError(f"must be printable, and the only braces in it are those of {ACCOUNT}")
+    return text
+
+
+ACCOUNT: Final = "{account}"
+"""In a root: the user name with which the partner logged in."""
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (LookupError, OSError, ValueError):
+        raise ValueError("is no time zone: write UTC, or one such as Europe/Zurich") from None
+    return name
+
+
 PathPattern = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_path_pattern)]
+TIME_PATTERN: Final = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$"
+TimeOfDay = Annotated[str, Field(pattern=TIME_PATTERN)]
+Timezone = Annotated[str, Field(max_length=64), AfterValidator(_timezone)]
+RootPath = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_root)]
 NamePattern = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name_pattern)]
 
 
@@ -103,6 +131,46 @@ class PathRule(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.access} {', '.join(self.classes) or 'all'} on {self.path}"
+
+
+class Day(StrEnum):
+    """Of the week."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+class WindowAccess(StrEnum):
+    """What is left of a policy within a window."""
+
+    READ_ONLY = "read_only"
+    CLOSED = "closed"
+
+
+class Window(BaseModel):
+    """A time, again and again, at which less is allowed. One that does not end after it starts ends the next day."""
+
+    model_config = _CONFIG
+
+    access: WindowAccess = Field(description="read_only: nothing may be changed; closed: nothing may be begun")
+    days: tuple[Day, ...] = Field(default=(), max_length=7, description="On which it starts; none: every day")
+    start: TimeOfDay = Field(default="00:00", description="Such as 22:00, by the clocks of the time zone")
+    end: TimeOfDay = Field(default="24:00", description="Such as 06:00; it is no part of the window")
+    timezone: Timezone = Field(default="UTC", description="Such as Europe/Zurich")
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.start == self.end or self.start == "24:00":
+            raise ValueError("must start and end at different times, and start before 24:00")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.access} {','.join(self.days) or 'daily'} {self.start}-{self.end} {self.timezone}"
 
 
 class Policy(BaseModel):
@@ -123,6 +191,12 @@ class Policy(BaseModel):
     max_file_size: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Bytes of a file that is written")
     max_open_handles: int | None = Field(
         default=None, ge=1, le=2048, description="Files and directories that are open at once, per channel"
+    )
+    root: RootPath | None = Field(
+        default=None, description="The directory at the target that partners see as /, such as /partners/{account}"
+    )
+    windows: tuple[Window, ...] = Field(
+        default=(), max_length=32, description="Times at which partners may only read, or do nothing"
     )
     mode: Mode = Field(default=Mode.ENFORCE, description="observe: nothing is refused, only told in the audit log")
 

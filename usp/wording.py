@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from usp.errors import Problem
 from usp.model import BANNER_PATTERN, HOST_PATTERN, NAME_PATTERN, USERNAME_PATTERN
+from usp.policy import TIME_PATTERN
 
 PATTERNS: Final[Mapping[str, str]] = {
     NAME_PATTERN: "must be 1 to 255 letters, digits, '-' or '_'",
     HOST_PATTERN: "must be a host name or an IP address",
     BANNER_PATTERN: "must be text, tabs and line ends; other control characters could steer a terminal",
+    TIME_PATTERN: "must be a time of day, from 00:00 to 24:00",
     USERNAME_PATTERN: "must be 1 to 255 letters, digits, '.', '@', '-' or '_'",
 }
 

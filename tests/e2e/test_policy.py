@@ -3,11 +3,14 @@ and the lines of the audit log."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from tests.e2e.suite import Suite, random_file, sha256, wait_until
@@ -135,6 +138,88 @@ def test_the_size_of_files(suite: Suite, enforced: Callable[..., None], tmp_path
     assert [each["outcome"] for each in closed] == ["failed"]
 
 
+def test_the_partners_root(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
+    home = suite.files / "partner"
+    (home / "in").mkdir(parents=True)
+    (suite.files / "theirs").write_text("of another partner")
+    (home / "out").symlink_to(suite.files / "theirs")
+    digest = random_file(tmp_path / "up", 300_000)
+    enforced(root=f"{suite.files}/{{account}}", paths=[{"path": "/keep", "access": "deny", "classes": ["delete"]}])
+    before = len(suite.audit("file.closed"))
+    batch = [
+        "pwd", "cd in", f"put {tmp_path}/up one", "rename one two", "ln two hard", "ln -s two soft", "pwd",
+        "cd ../../../..", "pwd", "ls -l", f"get /in/soft {tmp_path}/down", f"get /../theirs {tmp_path}/theirs",
+        f"put {tmp_path}/up /keep", "rm keep", "rmdir /",
+    ]  # fmt: skip
+    done = suite.sftp("".join(f"-{command}\n" for command in batch))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Remote working directory: /\n") == 2
+    assert "Remote working directory: /in\n" in done.stdout
+    assert str(suite.files) not in done.stdout + done.stderr
+    assert sha256(home / "in" / "two") == sha256(home / "in" / "hard") == sha256(tmp_path / "down") == digest
+    assert os.readlink(home / "in" / "soft") == f"{home}/in/two"
+    assert sha256(home / "keep") == digest
+    assert home.is_dir()
+    assert not (tmp_path / "theirs").exists()
+    expected = {(path, str(home)) for path in ("/in/one", "/in/soft", "/keep")}
+
+    def closed() -> set[tuple[str, str]]:
+        return {(each["path"], each["root"]) for each in suite.audit("file.closed")[before:]}
+
+    wait_until(lambda: closed() == expected, 5, "the files are in the audit log, with the root")
+
+
+def test_links_and_answers_within_the_root(suite: Suite, enforced: Callable[..., None]) -> None:
+    """With a client that asks for what OpenSSH's does not."""
+    home = suite.files / "acme"
+    home.mkdir()
+    (suite.files / "theirs").write_text("of another partner")
+    (home / "out").symlink_to(suite.files / "theirs")
+    (home / "f").write_text("f")
+    enforced(root=str(home))
+
+    async def ask() -> None:
+        partner = suite.ready["partner"]
+        async with (
+            asyncssh.connect(
+                partner["host"], partner["port"], config=None, username=partner["username"],
+                password=partner["password"], known_hosts=partner["known_hosts"], client_keys=None, agent_path=None,
+            ) as connection,
+            connection.start_sftp_client() as sftp,
+        ):  # fmt: skip
+            await sftp.symlink(
+                "/l", "f"
+            )  # towards servers that do not say OpenSSH, asyncssh has it the other way round
+            assert await sftp.readlink("l") == "/f"
+            assert await sftp.realpath("l") == "/f"
+            assert await sftp.realpath("out") == "/out"  # where it leads is not told
+            with pytest.raises(asyncssh.SFTPPermissionDenied):
+                await sftp.readlink("out")
+            entries = await sftp.readdir("/")
+            assert str(suite.files) not in "".join(map(repr, entries))
+            assert {str(entry.filename) for entry in entries} == {".", "..", "f", "l", "out"}
+            await sftp.posix_rename("f", "../g")
+            assert (await sftp.statvfs("/")).bsize > 0
+
+    asyncio.run(ask())
+    assert (home / "g").read_text() == "f"
+    assert os.readlink(home / "l") == f"{home}/f"
+
+
+def test_read_only_at_a_time_and_then_closed(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
+    digest = random_file(suite.files / "there", 10_000)
+    enforced(windows=[{"access": "read_only"}])
+    _, told = play(suite, f"get there {tmp_path}/got", "rm there", f"put {tmp_path}/got new")
+    reason = "read-only from 00:00 to 24:00 (UTC)"
+    assert sha256(tmp_path / "got") == sha256(suite.files / "there") == digest
+    assert not (suite.files / "new").exists()
+    assert {each[3] for each in told} == {reason}
+    enforced(windows=[{"access": "closed"}])
+    _, told = play(suite, f"get there {tmp_path}/again")
+    assert not (tmp_path / "again").exists()
+    assert {each[3] for each in told} == {"closed from 00:00 to 24:00 (UTC)"}
+
+
 def test_observed_and_as_the_account_says(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
     digest = random_file(tmp_path / "up", 100_000)
     enforced(preset="download_only", max_file_size=10, mode="observe")
@@ -146,7 +231,7 @@ def test_observed_and_as_the_account_says(suite: Suite, enforced: Callable[..., 
         ("file.write", "seen", "observed", "a file may have 10 bytes at most"),
         ("file.posix-rename", "seen", "observed", "create, overwrite, rename are not allowed"),
     ]
-    enforced("accounts/partner", preset="download_only")
+    enforced("accounts/partner", preset="download_only")  # the last test: the Rule's policy is nothing to it now
     said, told = play(suite, "rm seen2", f"get seen2 {tmp_path}/down")
     assert told == [("file.remove", "seen2", "denied", "delete is not allowed")]
     assert sha256(suite.files / "seen2") == sha256(tmp_path / "down") == digest

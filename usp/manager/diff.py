@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from usp import plan as planning
 from usp.model import Address, Model
 from usp.plan import Endpoint, RunStates, Spec
-from usp.policy import PathRule
+from usp.policy import PathRule, Window
 from usp.secret import REDACTED, Secret
 from usp.snapshot import (
     AccountSpec,
@@ -205,7 +205,7 @@ class _Parts:
             return self._add(value)
         if isinstance(value, Address):
             return _address(value)
-        return str(value) if isinstance(value, PathRule) else value
+        return str(value) if isinstance(value, PathRule | Window) else value
 
 
 def _identity(spec: Any) -> tuple[str, str]:

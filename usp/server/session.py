@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -37,8 +38,9 @@ from usp.server.story import Story
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
-from usp.sftp.records import Record
+from usp.sftp.records import Record, printable
 from usp.sftp.relay import Close, Relay
+from usp.sftp.root import Root, place
 from usp.ssh import connect, failures
 from usp.ssh.login import PartnerConnection
 from usp.status import Outcome, SessionStatus
@@ -50,6 +52,8 @@ MAX_CHANNELS: Final = 10
 
 AWAY: Final = "target not available, try again later"
 """All that a partner is told of what goes wrong behind us."""
+
+NO_ROOT: Final = "the policy's root has the user name in it, and this one is none for a directory"
 
 UNEXPECTED: Final = "it sent a PROXY header, and the listener's proxy_protocol is off"
 
@@ -234,10 +238,22 @@ class Session:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, AWAY)
         if len(self._exchanges) >= MAX_CHANNELS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
-        exchange = Exchange(self, Relay(self._admission.policy))
+        exchange = Exchange(self, self._relay())
         self._exchanges.add(exchange)
         open_target = partial(self._open, exchange, self._lease)
         return SftpChannel(self._partner, open_target, exchange.from_partner_valve.is_shut), exchange.partner_end
+
+    def _relay(self) -> Relay:
+        policy = self._admission.policy
+        if policy.root is None:
+            return Relay(policy, now=time.time)
+        path = place(policy.root, self.username)
+        if path is None:
+            log.warn("session.no_root", reason=NO_ROOT, **self._story.names)
+            self.refused("root")
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, AWAY)
+        self._story.describe(root=printable(path))
+        return Relay(policy, root=Root(path), now=time.time)
 
     async def _open(self, exchange: Exchange, lease: Lease) -> bool:
         """The partner asked for `sftp`: it is granted once the target has."""

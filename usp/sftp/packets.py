@@ -52,6 +52,15 @@ class Request:
             return self.op.classes | {OpClass.OVERWRITE}  # it cuts the file off, or makes it longer
         return self.op.classes
 
+    def on(self, paths: tuple[bytes, ...]) -> Request:
+        """The same with these paths in place of its own."""
+        if paths == self.paths:
+            return self
+        left = iter(paths)
+        fields = zip(self.op.fields, self.values, strict=True)
+        values = (next(left) if field in (Field.PATH, Field.TILDE_PATH) else value for field, value in fields)
+        return replace(self, paths=paths, values=tuple(values))
+
     def exclusive(self) -> Request:
         """An OPEN that may create a file, as one that must: it fails when the file is there."""
         pflags = self.pflags | OpenFlag.CREAT | OpenFlag.EXCL

@@ -17,12 +17,13 @@ known once the target has told it (REALPATH of "."). What cannot be decided with
     SYMLINK, hardlink   link, and where a relative text may lead   the same is allowed on all of them
     OPEN, OPENDIR       all of its classes                         a handle is left; no append with a size
     with attributes                                                the size in them within the size
-    REALPATH of "."     nothing
+    on paths            nothing that a window of time closes
+    REALPATH of home    nothing
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -30,9 +31,10 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from usp import policy as written
 from usp.policy import Access, Mode, OpClass
 from usp.sftp.globs import Glob, names, path_glob
-from usp.sftp.ops import EXTENSIONS, OPEN, OPENDIR, OPS, Field, Op, OpenFlag, Status
+from usp.sftp.ops import EXTENSIONS, HARMLESS, OPEN, OPENDIR, OPS, Field, Op, OpenFlag, Status
 from usp.sftp.packets import Request
 from usp.sftp.paths import normalise
+from usp.sftp.windows import Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,20 @@ Decision: TypeAlias = Allow | Deny
 
 
 class Context(NamedTuple):
-    """What a decision depends on beside the request. `home`: as the target told it; `handles`: that are open."""
+    """What a decision depends on beside the request. `home`: as the target told it; `handles`: that are open; `now`
+    tells the time, as Unix has it, to a policy that asks."""
 
     home: bytes | None = None
     handles: int = 0
+    now: Callable[[], float] = lambda: 0.0
 
 
 class Policy(Protocol):
+    @property
+    def root(self) -> str | None:
+        """Where partners see the target's files from, with a place for the user name; what is decided is below it."""
+        ...
+
     @property
     def max_size(self) -> int | None:
         """A WRITE that ends beyond it is asked about."""
@@ -84,6 +93,7 @@ class Policy(Protocol):
 class AllowAll:
     """The target alone decides."""
 
+    root: str | None = None
     max_size: int | None = None
     holds_to_open = False
 
@@ -157,19 +167,21 @@ class Compiled:
     """A Rule's policy, ready to decide."""
 
     def __init__(self, policy: written.Policy) -> None:
+        self.root = policy.root
         self.max_size = policy.max_file_size
         self._classes = policy.classes
         self._paths = [_PathRule(rule, policy.ignore_case) for rule in policy.paths]
         self._ignore_case = policy.ignore_case
         self._forbidden = names(name.casefold() for name in policy.forbidden_names)
         self._handles = policy.max_open_handles
+        self._windows = Windows(policy.windows) if policy.windows else None
         self._enforced = self.holds_to_open = policy.mode is Mode.ENFORCE
 
     def too_large(self) -> Deny:
         return self._deny(f"a file may have {self.max_size} bytes at most")
 
     def decide(self, request: Request, context: Context, /) -> Decision:
-        if request.op is _REALPATH and request.paths == (b".",):
+        if request.op is _REALPATH and request.paths in ((b".",), (context.home,)):
             return _ALLOWED  # everybody may know where home is, and without it no client begins
         text = self._objection(request, context)
         if not text:
@@ -190,11 +202,18 @@ class Compiled:
         if missing := classes - self._classes:
             return f"{_words(missing)} not allowed"
         return (
-            self._about_paths(request, needs, context)
+            self._about_time(request, context)
+            or self._about_paths(request, needs, context)
             or self._about_names(needs)
             or self._about_size(request)
             or self._about_handles(request, context)
         )
+
+    def _about_time(self, request: Request, context: Context) -> str:
+        """What a handle was given for may be finished."""
+        if self._windows is None or request.handles or not request.paths:
+            return ""
+        return self._windows.objection(writes=not request.classes <= HARMLESS, now=context.now())
 
     def _about_paths(self, request: Request, needs: list[tuple[bytes, frozenset[OpClass]]], context: Context) -> str:
         if not self._paths:

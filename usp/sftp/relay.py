@@ -26,11 +26,16 @@ A request takes the first of these ways that fits:
     a path with NUL, or longer than `Limits.path`       STATUS FAILURE, Denied
     on a handle that the target did not give            STATUS FAILURE, Denied
     an open above `Limits.handles`                      STATUS FAILURE, Denied
+    it would move, remove or link the virtual root      STATUS PERMISSION_DENIED, Denied
     denied by the policy                                STATUS as the policy says, Denied
     the same, by a policy that only observes            Observed, and on with it
     READ or WRITE on a handle that is not open for it   STATUS PERMISSION_DENIED, Denied, if a policy enforces
     a WRITE that ends beyond the policy's size          as the policy says, and told once for each file
+    home-directory, with a virtual root                 NAME /
     anything else                                       forwarded: paths in normal form, nothing after the last field
+
+With a virtual root (see `root`) requests are judged and recorded with paths as the partner sees them, and sent with
+those at the target.
 
 Of the target's answers each must name an open request and be of the type that the table gives for it, or STATUS:
 
@@ -44,6 +49,7 @@ Of the target's answers each must name an open request and be of the type that t
     STATUS            OPEN, OPENDIR   Opened, with that status
     EXTENDED_REPLY    limits          forwarded with nothing in it that this relay would not let pass
     NAME              REALPATH of .   the home is known from now on, to the policy
+    NAME, STATUS      anything        with a virtual root: as `root` says
     STATUS OK         what has data   an error
 
 An answer of our own may not cut into a packet of the target that is half through: it waits for its end (`framing`).
@@ -52,7 +58,7 @@ One request gets one answer: STATUS from here, or whatever the target said, neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Final, Literal, NamedTuple
@@ -61,11 +67,12 @@ from usp.errors import Kind, UspError
 from usp.sftp import packets
 from usp.sftp.files import File, opened
 from usp.sftp.framing import DROP, FORWARD, MORE, Framer, Verdict
-from usp.sftp.ops import CLOSE, LIMITS, OPEN, OPENDIR, OPS, READ, VERSION, WRITE, Op, Packet, Status
+from usp.sftp.ops import CLOSE, EXTENSIONS, LIMITS, OPEN, OPENDIR, OPS, READ, VERSION, WRITE, Op, Packet, Status
 from usp.sftp.packets import HANDLE_MAX, Request
 from usp.sftp.paths import normalise, problem
 from usp.sftp.policy import AllowAll, Context, Deny, Policy
 from usp.sftp.records import Changed, Denied, Observed, Record
+from usp.sftp.root import HOME, Root, home, status
 from usp.sftp.wire import U32, Bytes, malformed
 
 # Plain integers: comparing with an IntEnum's member costs more than the rest of a look.
@@ -75,6 +82,8 @@ _ID: Final = Struct(">BI")  # type, id
 _ID_U32: Final = Struct(">BII")  # type, id, and what WRITE, READ, STATUS and DATA have next
 _OFFSET_SIZE: Final = Struct(">QI")  # of READ and WRITE, after the handle
 _REALPATH: Final = OPS[16]
+_HOME_DIRECTORY: Final = EXTENSIONS[b"home-directory"]
+_TELLS_NOTHING: Final = frozenset({int(Status.OK), int(Status.EOF)})
 _OVERHEAD: Final = 1024  # what OpenSSH leaves of a packet for everything but the data
 
 
@@ -122,11 +131,20 @@ class Relay:
     the side that it came from, so the partner's own channel counts too.
     """
 
-    def __init__(self, policy: Policy | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        limits: Limits | None = None,
+        root: Root | None = None,
+        now: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`now` tells the time, as Unix has it, to a policy that asks."""
         self._policy: Policy = policy or AllowAll()
+        self._root = root
+        self._now = now
         self._max_size = self._policy.max_size
         self._holds_to_open = self._policy.holds_to_open
-        self._home: bytes | None = None
+        self._home = HOME if root else None
         self._limits = limits or Limits()
         self._io_max = self._limits.packet - _OVERHEAD
         self._inbound = Framer(self._init, self._limits.packet)
@@ -280,26 +298,33 @@ class Relay:
         for path in request.paths:
             if text := problem(path, self._limits.path):
                 return self._refuse(request_id, op.name, (), Status.FAILURE, text)
+        if self._root:
+            request = self._root.seen(request)
         files = [self._handles[handle] for handle in request.handles if handle in self._handles]
         if len(files) < len(request.handles):
             return self._refuse(request_id, op.name, (), Status.FAILURE, "unknown handle")
         if files:
             request = replace(request, paths=tuple(file.path for file in files))
+        elif self._root and (text := self._root.objection(request)):
+            return self._refuse(request_id, op.name, request.paths, Status.PERMISSION_DENIED, text)
         opens = op in (OPEN, OPENDIR)
         handles = len(self._handles) + self._opening
         if opens and handles >= self._limits.handles:
             return self._refuse(request_id, op.name, request.paths, Status.FAILURE, "too many open handles")
         if op is CLOSE:
             del self._handles[request.handles[0]]
-        elif isinstance(decision := self._policy.decide(request, Context(self._home, handles)), Deny):
+        elif isinstance(decision := self._policy.decide(request, Context(self._home, handles, self._now)), Deny):
             if decision.enforced:
                 return self._refuse(request_id, op.name, request.paths, decision.status, decision.text)
             self._records.append(Observed(op.name, request.paths, decision.text))
         else:
             request = decision.instead or request
+        if self._root and op is _HOME_DIRECTORY:
+            self._reply(home(request_id))
+            return DROP
         self._opening += opens
         self._asked[request_id] = _Asked(op, files[0] if files else None, 0, request)
-        encoded = packets.encode_request(request)
+        encoded = packets.encode_request(self._root.sent(request) if self._root else request)
         return FORWARD if encoded[4:] == body else encoded
 
     def _too_large(self, request_id: int, file: File) -> bool:
@@ -345,14 +370,19 @@ class Relay:
             if length != 9 + number or number > asked.amount:
                 raise malformed("DATA is not as long as it says, or longer than was asked for")
             file.bytes_read += number
-        elif kind == Packet.HANDLE or asked.op is LIMITS or (asked.op is _REALPATH and self._home is None):
+        elif (
+            kind == Packet.HANDLE
+            or asked.op is LIMITS
+            or (asked.op is _REALPATH and self._home is None)
+            or (self._root and kind == Packet.NAME)
+        ):
             if have < length:
                 return MORE
             return self._whole(request_id, asked, bytes(data[at : at + length]))
         del self._asked[request_id]
         return FORWARD
 
-    def _status(self, request_id: int, asked: _Asked, code: int) -> Verdict:
+    def _status(self, request_id: int, asked: _Asked, code: int) -> Verdict | bytes:
         if code == Status.OK and asked.op.answer is not None:
             raise malformed(f"STATUS OK to {asked.op.name}")
         del self._asked[request_id]
@@ -365,11 +395,14 @@ class Relay:
         elif asked.op is WRITE or code != Status.EOF:
             assert asked.file
             asked.file.failures += 1
-        return FORWARD
+        return status(request_id, code) if self._root and code not in _TELLS_NOTHING else FORWARD
 
     def _whole(self, request_id: int, asked: _Asked, body: bytes) -> Verdict | bytes:
-        """HANDLE, and the answers to limits@openssh.com and REALPATH: those whose content matters."""
+        """HANDLE, NAME, and the answer to limits@openssh.com: those whose content matters."""
         del self._asked[request_id]
+        if self._root and asked.op.answer is Packet.NAME:
+            assert asked.request
+            return self._root.names(asked.request, body)
         if asked.op is _REALPATH:
             assert asked.request
             if asked.request.paths == (b".",) and (home := packets.decode_name(body)).startswith(b"/"):

@@ -17,7 +17,7 @@ from usp.model import (
     Model,
     Startup,
 )
-from usp.policy import Access, OpClass, PathRule, Policy
+from usp.policy import Access, OpClass, PathRule, Policy, Window, WindowAccess
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,
@@ -102,6 +102,11 @@ def test_everything_is_added_or_removed() -> None:
             but(SAMPLE, repositories=(but(REPOSITORY, accounts=(but(ACCOUNT, policy=Policy(max_file_size=9)),)),)),
             "Account 'acme' of 'partners' changed; policy.preset: nothing -> full; "
             "policy.max_file_size: nothing -> 9; policy.mode: nothing -> enforce",
+        ),
+        (
+            with_rule(policy=Policy(root="/p/{account}", windows=(Window(access=WindowAccess.CLOSED),))),
+            "Rule 'rule' changed; policy.root: nothing -> /p/{account}; "
+            "policy.windows: with closed daily 00:00-24:00 UTC",
         ),
         (with_rule(trusted_ca_keys=("a", "b")), "Rule 'rule' changed; trusted_ca_keys: with a, with b"),
         (

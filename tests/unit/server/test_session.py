@@ -16,7 +16,7 @@ from tests.tunnel_pair import client, gate, until
 from tests.unit.server.balancer import balancer
 from tests.unit.server.gateway import OTHER_LINE, PASSWORD, USER, Target, limits, rule, serving
 from usp import metrics
-from usp.policy import Mode, OpClass, Policy
+from usp.policy import Mode, OpClass, Policy, Window, WindowAccess
 from usp.server import proxy
 from usp.server.session import AWAY, MAX_CHANNELS
 from usp.snapshot import PathSpec
@@ -357,3 +357,38 @@ async def test_a_policy_that_observes_lets_it_happen(target: Target) -> None:
         assert not (target.root / "gone").exists()
         told = [(fact["outcome"], fact.get("reason")) for fact in gateway.told("file.remove")]
         assert told == [("observed", "delete is not allowed"), ("ok", None)]
+
+
+async def test_a_partner_sees_only_what_is_below_its_root(target: Target) -> None:
+    of = rule().model_copy(update={"policy": Policy(root="/partners/{account}")})
+    (target.root / "partners" / USER).mkdir(parents=True)
+    async with serving(target.port, of=of) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            assert await sftp.realpath(".") == "/"
+            async with sftp.open("../../up", "wb") as file:
+                await file.write(b"up")
+            assert "up" in await sftp.listdir("/")
+        assert (target.root / "partners" / USER / "up").read_bytes() == b"up"
+        (closed,) = gateway.told("file.closed")
+        assert (closed["path"], closed["root"]) == ("/up", f"/partners/{USER}")
+
+
+@pytest.mark.parametrize("username", ["..", "a/b"])
+async def test_a_user_name_that_is_none_for_a_directory_has_no_root(target: Target, username: str) -> None:
+    of = rule().model_copy(update={"policy": Policy(root="/partners/{account}")})
+    target.users[username] = PASSWORD
+    async with serving(target.port, of=of) as gateway:
+        async with gateway.partner(username=username) as partner:
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await partner.start_sftp_client()
+        assert [fact["kind"] for fact in gateway.told("request.refused")] == ["root"]
+
+
+async def test_a_window_is_kept_by_the_clock(target: Target) -> None:
+    of = rule().model_copy(update={"policy": Policy(windows=(Window(access=WindowAccess.READ_ONLY),))})
+    async with serving(target.port, of=of) as gateway:
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            await sftp.listdir("/")
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match=r"read-only from 00:00 to 24:00 \(UTC\)"):
+                await sftp.mkdir("/d")
+        assert not (target.root / "d").exists()

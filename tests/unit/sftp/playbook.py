@@ -14,9 +14,11 @@ same. Strings may be quoted and hold \\xNN; `-` is empty attributes; `0o644` att
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from textwrap import dedent
 
 from usp.sftp.relay import Relay, Step
+from usp.sftp.root import Root
 from usp.sftp.wire import Reader, packet, string, u32, u64
 
 # After the type: i uint32, q uint64, s string, a attributes, * strings to the end, r the rest in hex.
@@ -200,10 +202,12 @@ record Opened(path=b'/dir', directory=True, reads=False, writes=False, status=0)
 """
 
 
-def check(script: str, *, before: str = GREETING, **options: object) -> None:
-    """Play `before` and `script`; both must happen as they are written."""
+def check(
+    script: str, *, before: str = GREETING, root: Callable[[], Root | None] = lambda: None, **options: object
+) -> None:
+    """Play `before` and `script`; both must happen as they are written. `root` makes one for each time: it learns."""
     text = (before + dedent(script).strip("\n")).strip("\n")
     text = "\n".join(line.split("  #")[0].rstrip() for line in text.splitlines() if line.strip())
     for piece in (0, 7, 1):
-        made = Relay(**options)  # type: ignore[arg-type]
+        made = Relay(root=root(), **options)  # type: ignore[arg-type]
         assert play(made, text, piece) == text, f"fed in pieces of {piece}"

@@ -110,3 +110,15 @@ def test_limits_are_clamped() -> None:
 
     assert packets.clamp_limits(reply(0, 0, 0, 0)[4:], 100, 90, 5) == reply(100, 90, 90, 5)
     assert packets.clamp_limits(reply(50, 200, 40, 9)[4:], 100, 90, 5) == reply(50, 90, 40, 5)
+
+
+def test_a_request_on_other_paths() -> None:
+    rename = packets.decode_request(OPS[18], encode("RENAME 1 /a /b")[4:])
+    assert rename.on((b"/a", b"/b")) is rename
+    assert packets.encode_request(rename.on((b"/c", b"/d"))) == encode("RENAME 1 /c /d")
+    open_ = packets.decode_request(OPEN, encode("OPEN 1 /a 26 0o600")[4:])
+    assert packets.encode_request(open_.on((b"/x/a",))) == encode("OPEN 1 /x/a 26 0o600")
+    tilde = packets.decode_request(
+        EXTENSIONS[b"expand-path@openssh.com"], encode("EXTENDED 1 expand-path@openssh.com ~")[4:]
+    )
+    assert packets.encode_request(tilde.on((b"/x",))) == encode("EXTENDED 1 expand-path@openssh.com /x")

@@ -35,7 +35,8 @@ def rules(*lines: str) -> list[dict[str, object]]:
 def test_allow_all_is_a_policy_and_allows() -> None:
     made: Policy = AllowAll()
     assert made.decide(Request(OPS[13], 1, (b"/a",), (b"/a",)), Context()) == Allow()
-    assert made.max_size is None
+    assert (made.max_size, made.root) == (None, None)
+    assert policy(root="/partners/{account}").root == "/partners/{account}"
 
 
 def test_a_denial_tells_the_partner_little() -> None:
@@ -389,6 +390,48 @@ def test_a_copy_reads_one_and_writes_the_other() -> None:
     assert copies("deny write /a", "deny read /b")
     assert not copies("deny read /a")
     assert not copies("deny write /b")
+
+
+# Windows of time
+
+
+def test_in_a_window_less_may_be_begun_and_what_was_begun_is_finished() -> None:
+    now = [0.0]
+    made = policy(windows=[{"access": "read_only", "start": "10:00", "end": "11:00"},
+                           {"access": "closed", "start": "11:00", "end": "12:00"}])  # fmt: skip
+    relay = Relay(made, now=lambda: now[0])
+    for line in (GREETING + OPEN + OPENED_DIR).splitlines():
+        side, arrow, text = line.partition(" -> ")
+        if arrow:
+            feed(relay, side, encode(text))
+
+    def reasons(*lines: str) -> list[str]:
+        told = []
+        for number, line in enumerate(lines):
+            done = feed(relay, "partner", encode(line.replace(" 1", f" {now[0] + number + 1:.0f}", 1)))
+            told += [record.reason if isinstance(record, Denied) else "?" for record in done.records] or [""]
+            assert bool(b"".join(done.to_outbound)) is (not done.records)
+        return told
+
+    writes = "OPEN 1 /a 26 -", "REMOVE 1 /a", "RENAME 1 /a /b", "MKDIR 1 /a -", "SETSTAT 1 /a 0o600", "SYMLINK 1 /a /b"
+    reads = "OPEN 1 /a 1 -", "OPENDIR 1 /a", "STAT 1 /a", "READLINK 1 /a", "REALPATH 1 /a"
+    always = "WRITE 1 h 0 x", "FSETSTAT 1 h 0o600", "READDIR 1 d", "REALPATH 1 .", "EXTENDED 1 limits@openssh.com"
+    assert set(reasons(*writes, *reads, *always)) == {""}
+    now[0] = 10 * 3600.0
+    assert set(reasons(*writes)) == {"read-only from 10:00 to 11:00 (UTC)"}
+    assert set(reasons(*reads, *always)) == {""}
+    now[0] = 11 * 3600.0
+    assert set(reasons(*writes, *reads)) == {"closed from 11:00 to 12:00 (UTC)"}
+    assert set(reasons(*always, "CLOSE 1 h")) == {""}
+    now[0] = 12 * 3600.0
+    assert set(reasons(*writes, *reads)) == {""}
+
+
+def test_a_window_is_observed() -> None:
+    made = policy(windows=[{"access": "closed"}], mode="observe")
+    request = Request(REMOVE, 1, (b"/a",), (b"/a",))
+    denied = made.decide(request, Context())
+    assert denied == Deny(text="closed from 00:00 to 24:00 (UTC)", enforced=False)
 
 
 # Names

@@ -15,6 +15,7 @@ from usp.sftp.packets import Attrs, Request
 from usp.sftp.policy import Allow, AllowAll, Context, Decision, Deny
 from usp.sftp.records import FileClosed
 from usp.sftp.relay import Close, Limits, Relay
+from usp.sftp.root import Root
 from usp.sftp.wire import packet, string, u32, u64
 
 
@@ -639,3 +640,38 @@ def test_each_request_gets_one_reply_and_nothing_denied_reaches_the_target(turns
 @given(st.lists(st.tuples(st.booleans(), st.binary(max_size=40)), max_size=8), st.booleans())
 def test_garbage_only_closes(chunks: list[tuple[bool, bytes]], greeted: bool) -> None:
     conversation.feed_all(opened() if greeted else Relay(), list(chunks))
+
+
+# The virtual root (see `test_root` for all of it)
+
+
+def test_with_a_root_the_partners_paths_are_another_than_the_targets() -> None:
+    check(
+        f"""
+        partner -> REALPATH 1 .
+        target <- REALPATH 1 /partners/acme
+        target -> NAME 1 00000001 0000000e {b"/partners/acme".hex()} 0000000e {b"/partners/acme".hex()} 00000000
+        partner <- NAME 1 00000001000000012f000000012f00000000
+        partner -> REMOVE 2 ../x
+        target <- REMOVE 2 /partners/acme/x
+        target -> STATUS 2 2 "no /partners/acme/x" en
+        partner <- STATUS 2 2 "No such file" en
+        record Changed(op='remove', paths=(b'/x',), status=2, attrs=None)
+        partner -> RMDIR 3 ..
+        partner <- STATUS 3 3 "the root cannot be moved, removed or linked" en
+        record Denied(op='rmdir', paths=(b'/',), status=3, reason='the root cannot be moved, removed or linked')
+        partner -> EXTENDED 4 home-directory me
+        partner <- NAME 4 00000001000000012f000000012f00000000
+        """,
+        root=lambda: Root(b"/partners/acme"),
+    )
+
+
+def test_a_policy_is_told_the_time_when_it_asks() -> None:
+    class Clock(AllowAll):
+        def decide(self, request: Request, context: Context, /) -> Decision:
+            return Deny(text=f"it is {context.now():.0f}")
+
+    relay = Relay(Clock(), now=lambda: 77.0)
+    relay.from_inbound(encode("INIT 3"))
+    assert b"it is 77" in b"".join(relay.from_inbound(encode("STAT 1 /")).to_inbound)
