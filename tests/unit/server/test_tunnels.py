@@ -48,7 +48,7 @@ async def test_a_link_comes_up_and_goes_down() -> None:
             assert server.workers[0].get("t1", "client-2") is None
             assert server.workers[0].get("t2", "client-1") is None
             assert link.usable
-            assert tunnel.unready() == ""
+            await until(lambda: not tunnel.unready())  # the client hears of it a moment later
         await until(lambda: server.reasons())
         assert server.reasons() == ["the client closed it"]
         assert link.lost
