@@ -15,7 +15,7 @@ from datetime import datetime
 from usp import backoff, plan
 from usp.errors import Problem, UspError
 from usp.log import get_logger
-from usp.manager.bell import Bell
+from usp.manager.bell import ANY, Bell
 from usp.manager.catalog import Catalog
 from usp.manager.control import Controls, Endpoint
 from usp.manager.reconcile import Action, Decision, Desired, Unreachable, decide
@@ -102,15 +102,17 @@ class Pusher:
 
     async def _watch(self, id: str) -> None:
         watch = _Watch()
+        name = ANY
         while True:
             try:
                 catalog = await self._store.items.read()
                 record = catalog.records.get(id)
                 if record is not None:
+                    name = record.item.name
                     await self._round(catalog, record, watch)
             except UspError as error:  # the store: it is away, or another manager was faster
                 self._say(watch, id, f"{error.code}: {error.message}")
-            await self._bell.wait(self._settings.interval)
+            await self._bell.wait(self._settings.interval, name)
 
     async def _round(self, catalog: Catalog, record: Record, watch: _Watch) -> None:
         """Look and act until there is nothing more to do at once."""
@@ -118,7 +120,7 @@ class Pusher:
             decision, report = await self._look(catalog, record, watch)
             if not await self._act(catalog, record, watch, decision, report):
                 if decision.delay > self._settings.interval:
-                    await self._bell.wait(decision.delay - self._settings.interval)
+                    await self._bell.wait(decision.delay - self._settings.interval, record.item.name)
                 return
 
     async def _look(
@@ -257,6 +259,7 @@ class Pusher:
             reason=f"{ack.code}: {ack.message}" if ack and ack.code else "",
             problems=[Problem(complaint.loc, complaint.msg) for complaint in ack.problems] if ack else (),
         )
+        self._bell.ring(name)
         if not news:
             return
         PUSH_TOTAL.labels(state).inc()

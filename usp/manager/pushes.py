@@ -22,7 +22,8 @@ from usp.model import ProxyServer
 from usp.snapshot import Content
 from usp.status import PushState
 
-POLL_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.25
+"""Between looks at what another manager may have noted; what this one notes rings the bell."""
 
 Note = Callable[..., Awaitable[None]]
 
@@ -57,7 +58,7 @@ class Comparison:
 
 
 class Pushes:
-    """`note(actor, action, target, **detail)` leaves an event; `bell` wakes the pusher."""
+    """`note(actor, action, target, **detail)` leaves an event; `bell` wakes the pusher, and those who wait for it."""
 
     def __init__(self, store: Store, bell: Bell, clock: Callable[[], datetime], note: Note) -> None:
         self._store = store
@@ -112,7 +113,7 @@ class Pushes:
                 server, content, catalog_revision=catalog_revision, author=actor.name, at=self._clock(), comment=comment
             )
             await self._note(actor, "push", server, version=version.number, digest=version.digest, **detail)
-        self._bell.ring()
+        self._bell.ring(server)
         return Pushed(version)
 
     async def active(self, server: str) -> Version | None:
@@ -131,7 +132,7 @@ class Pushes:
             settled = version.push in (PushState.APPLIED, PushState.REJECTED)
             if settled or asyncio.get_running_loop().time() >= deadline:
                 return version
-            await asyncio.sleep(POLL_SECONDS)
+            await self._bell.wait(POLL_SECONDS, server)
 
     async def content(self, key: str, number: int) -> tuple[Version, Content]:
         """A version and its content, with the secrets in it."""

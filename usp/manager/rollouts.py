@@ -83,7 +83,7 @@ class Rollouts:
             rollout = await self._store.rollouts.get(id)
             if rollout.state is not RolloutState.RUNNING or asyncio.get_running_loop().time() >= deadline:
                 return rollout
-            await asyncio.sleep(POLL_SECONDS)
+            await self._bell.wait(POLL_SECONDS)
 
 
 def _contents(catalog: Catalog, servers: Sequence[str]) -> dict[str, Content]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from usp.manager.bell import Bell
+from usp.manager.bell import ANY, Bell
 from usp.tasks import spawn
 
 
@@ -31,3 +31,15 @@ async def test_who_gave_up_is_forgotten() -> None:
     await asyncio.wait({waiter})
     bell.ring()
     assert not await bell.wait(0.01)
+
+
+async def test_it_rings_for_one_server_or_for_all() -> None:
+    bell = Bell()
+    waiting = [spawn(bell.wait(0.2, name), "waiter") for name in ("server-1", "server-2", ANY)]
+    await asyncio.sleep(0)
+    bell.ring("server-1")
+    assert await asyncio.gather(*waiting) == [True, False, True]
+    waiting = [spawn(bell.wait(10.0, name), "waiter") for name in ("server-1", "server-2", ANY)]
+    await asyncio.sleep(0)
+    bell.ring()
+    assert await asyncio.gather(*waiting) == [True, True, True]
