@@ -102,8 +102,8 @@ def _exposed(path: str, status: os.stat_result) -> str:
         return ""
     if stat.S_IMODE(status.st_mode) & 0o077:
         return f"is readable by others (chmod 600 {path})"
-    if status.st_uid not in (0, os.geteuid()):
-        user = os.geteuid()
+    user = os.geteuid()
+    if user and status.st_uid not in (0, user):  # root is above such things, and may look for another
         return f"belongs to another user, {status.st_uid}, who could change it (chown {user} {path})"
     return ""
 

@@ -17,7 +17,20 @@ from typing import Any, Final
 import click
 
 from usp import __version__
-from usp.cli import access, authority, balance, bulk, certificates, diagnose, penalties, shell, show, stored, versions
+from usp.cli import (
+    access,
+    authority,
+    balance,
+    bulk,
+    certificates,
+    diagnose,
+    doctor,
+    penalties,
+    shell,
+    show,
+    stored,
+    versions,
+)
 from usp.cli.client import Client, segment
 from usp.errors import UspError
 
@@ -307,6 +320,7 @@ for _module in (versions, diagnose, bulk, access, penalties, balance, certificat
         command(_function)
 main.add_command(shell.completion)
 main.add_command(authority.pki)
+main.add_command(doctor.doctor)
 for _group, (_about, _functions) in access.GROUPS.items():
     _made = main.group(_group, help=_about)(lambda: None)
     for _name, _function in _functions.items():
