@@ -74,6 +74,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "sftp.limit": (Kind.LIMITED, "too many SFTP requests open at once"),
     # administration
     "auth.invalid": (Kind.UNAUTHENTICATED, "wrong user name or password, or token not valid"),
+    "auth.totp": (Kind.UNAUTHENTICATED, "the login needs a code of the second factor, too (`totp`)"),
     "auth.forbidden": (Kind.FORBIDDEN, "the role does not allow this"),
     "auth.locked": (Kind.LIMITED, "too many failed logins; wait before the next one"),
     "auth.busy": (Kind.UNAVAILABLE, "too many logins at this moment; try again"),
@@ -87,6 +88,8 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "token.not_found": (Kind.NOT_FOUND, "no such API token"),
     "user.not_found": (Kind.NOT_FOUND, "no such user"),
     "user.last_admin": (Kind.CONFLICT, "nobody else could administer then: this is the last enabled administrator"),
+    "factor.exists": (Kind.CONFLICT, "the user has a second factor already"),
+    "factor.not_found": (Kind.NOT_FOUND, "the user has no second factor"),
     "login.not_found": (Kind.NOT_FOUND, "no such login"),
     "lockout.not_found": (Kind.NOT_FOUND, "nothing is counted against this user or address"),
     "token.exists": (Kind.CONFLICT, "the user has a token of that name"),

@@ -17,9 +17,10 @@ from usp.manager.catalog import EMPTY
 from usp.manager.compile import compile as compiled
 from usp.manager.store import Store, schema
 from usp.manager.store.copying import TABLES, copy
-from usp.manager.store.rows import Event, RunState, Token
+from usp.manager.store.rows import Event, Factor, RunState, Token
 from usp.manager.store.single import only_manager
 from usp.manager.store.upgrade import upgrade
+from usp.secret import Secret
 from usp.status import Report, ServerState
 
 ODD = NOW + timedelta(microseconds=123457)
@@ -39,6 +40,8 @@ async def pilot(tmp_path: Path) -> DatabaseSettings:
     await store.servers.observed("dmz", ServerState.RUNNING, "fine", at=NOW, report=report)
     await store.servers.set_run_state("d1", RunState.STOPPED, author="ann", at=NOW)
     await store.users.add(BOB)
+    await store.factors.put(Factor(BOB.id, Secret("JBSWY3DPEHPK3PXP"), NOW, NOW, 7))
+    await store.factors.put_codes(BOB.id, ["f" * 64])
     await store.users.add_token(Token("t1", "ci", BOB.id, "d" * 64, BOB.role, NOW))
     await store.lockouts.count(["user:x"], lambda subject, failures: None, now=NOW)
     await store.preferences.put("guard", {"id": "x"}, author="ann", at=NOW)

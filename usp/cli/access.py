@@ -35,7 +35,13 @@ def secret(prompt: str, *, confirm: bool = False) -> str:
 def login(url: str, ca: str | None, username: str | None) -> None:
     """Log in, and be known to the commands that follow."""
     name = username or getpass.getuser()
-    answer = Client(url, "", ca).post("/login", {"username": name, "password": secret(f"Password of {name}")})
+    client, body = Client(url, "", ca), {"username": name, "password": secret(f"Password of {name}")}
+    try:
+        answer = client.post("/login", body)
+    except UspError as error:
+        if error.code != "auth.totp":
+            raise
+        answer = client.post("/login", {**body, "totp": secret("Code of the second factor, or a recovery code")})
     stored.write(stored.Stored(url=url, username=name, token=answer["token"], ca=ca))
     click.echo(f"{name} is logged in at {url} ({answer['role']}), until {answer['expires_at']} at the latest")
 
@@ -81,6 +87,7 @@ USERS: Final[tuple[show.Column, ...]] = (
     ("role", lambda row: row["role"]),
     ("enabled", lambda row: row["enabled"]),
     ("password", lambda row: row["has_password"]),
+    ("second factor", lambda row: row.get("has_totp")),
     ("name", lambda row: row["full_name"]),
     ("e-mail", lambda row: row["email"]),
     ("changed", lambda row: f"{show.since(row['updated_at'])} ago"),

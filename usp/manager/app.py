@@ -20,6 +20,7 @@ from usp.manager.control import Controls, Endpoint
 from usp.manager.diagnose import Diagnostics
 from usp.manager.entry import Entry
 from usp.manager.expiring import Expiring
+from usp.manager.factors import Factors
 from usp.manager.guard import Guard
 from usp.manager.history import History
 from usp.manager.logins import Logins
@@ -69,6 +70,7 @@ class App:
         self.ending = asyncio.Event()  # streams end when it is set
         self.administrators = Administrators(store, settings.login, clock, passwords)
         self.logins = Logins(store, settings.login, clock, self.administrators)
+        self.factors = Factors(store, clock, settings.name, self.logins.check_password, self.note)
         self.guard = Guard(store, clock)
         self.entry = Entry(self.administrators.passwords, settings.name, clock)
         self.controls = Controls(settings.push.timeout)

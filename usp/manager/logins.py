@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from usp.errors import Problem, UspError
-from usp.manager import lockout
+from usp.manager import factors, lockout
 from usp.manager.lockout import Limits
 from usp.manager.store.rows import Event, Lockout, Login, Role, User
 from usp.manager.store.store import Store
@@ -44,10 +44,15 @@ class Logins:
         limits = Limits(settings.failures, settings.address_failures, settings.lock_time, settings.max_lock_time)
         self._penalty = partial(lockout.penalty, limits)
 
-    async def login(self, name: str, password: str, peer: str) -> tuple[str, Login, User]:
-        """A bearer token. UspError auth.invalid whatever is wrong, auth.locked after too many failures, auth.busy."""
+    async def login(self, name: str, password: str, peer: str, code: str = "") -> tuple[str, Login, User]:
+        """A bearer token. UspError auth.invalid whatever is wrong, auth.locked after too many failures, auth.busy;
+        auth.totp when the password is right, and a code of the second factor is missing or not good (any more)."""
         name = name if re.fullmatch(USERNAME_PATTERN, name) else NO_NAME
-        user = await self._verified(name, password, peer)
+        user = await self._verified(name, password, peer, code)
+        return await self.begin(user, peer)
+
+    async def begin(self, user: User, peer: str, **detail: Any) -> tuple[str, Login, User]:
+        """A login of who has shown who they are. `detail`: how, for the event."""
         now = self._clock()
         text = LOGIN_PREFIX + secrets.token_urlsafe(32)
         login = Login(
@@ -62,23 +67,27 @@ class Logins:
         async with self._store.transaction():
             await self._store.users.add_login(login)
             await self._store.users.end_logins(expired_at=now)
-            await self._note(name, "login.succeeded", name, peer)
+            await self._note(user.name, "login.succeeded", user.name, peer, **detail)
         return text, login, user
 
     async def change_password(self, actor: Actor, current: str, new: str) -> None:
         """One's own, which the present one must be known for. Ends the other logins of the user."""
-        try:
-            await self._verified(actor.name, current, actor.peer)
-        except UspError as error:
-            if error.code != "auth.invalid":
-                raise
-            raise UspError("request.invalid", problems=[Problem(("current",), "is not the password")]) from None
+        await self.check_password(actor, current, "current")
         await self._administrators.set_password(
             actor.name, new, author=actor.name, peer=actor.peer, keep_login=actor.login_id
         )
 
-    async def _verified(self, name: str, password: str, peer: str) -> User:
-        """The user, if that is the password."""
+    async def check_password(self, actor: Actor, password: str, field: str = "password") -> None:
+        """Whoever asks knows their own password; UspError request.invalid at `field`, and it counts as a failure."""
+        try:
+            await self._verified(actor.name, password, actor.peer)
+        except UspError as error:
+            if error.code != "auth.invalid":
+                raise
+            raise UspError("request.invalid", problems=[Problem((field,), "is not the password")]) from None
+
+    async def _verified(self, name: str, password: str, peer: str, code: str | None = None) -> User:
+        """The user, if that is the password; with `code`, which may be "", the second factor is looked at, too."""
         self._administrators.passwords.check_queue()
         subjects = (lockout.user_subject(name), lockout.address_subject(peer))
         counted = await self._store.lockouts.count(subjects, self._penalty, now=self._clock())
@@ -96,6 +105,14 @@ class Logins:
             detail = {} if until is None else {"locked_until": until.isoformat()}
             await self._note(name, "login.failed", name, peer, **detail)
             raise UspError("auth.invalid")
+        factor = None if code is None else factors.confirmed(await self._store.factors.get(user.id))
+        if factor is not None and not code:
+            for subject in subjects:  # half a login is neither a failure nor a success
+                await self._store.lockouts.give_back(subject, self._penalty)
+            raise UspError("auth.totp")
+        if factor is not None and not await factors.use(self._store, factor, code or "", self._clock()):
+            await self._note(name, "login.failed", name, peer, factor="totp")
+            raise UspError("auth.totp", "this code is not right, or was used before: wait for the next one")
         await self._store.lockouts.forget(subjects[0])
         await self._store.lockouts.give_back(subjects[1], self._penalty)
         return user

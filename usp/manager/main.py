@@ -179,6 +179,21 @@ def user_reset_password(settings: ManagerSettings, name: str, password_stdin: bo
     click.echo(f"user {name} has a new password")
 
 
+@user.command("reset-totp", help="Take away a user's second factor: the password alone is enough again.")
+@click.argument("name")
+@daemon.with_settings
+def user_reset_totp(settings: ManagerSettings, name: str) -> None:
+    from usp.manager.store.rows import Role
+    from usp.manager.users import Actor
+
+    async def reset() -> None:
+        async with opened(settings) as app:
+            await app.factors.reset(Actor(LOCAL, Role.ADMIN), await app.administrators.find(name))
+
+    tasks.run(reset())
+    click.echo(f"user {name} logs in without a second factor now")
+
+
 @main.group(help="API tokens.")
 def token() -> None: ...
 

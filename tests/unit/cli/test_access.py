@@ -54,6 +54,17 @@ def log_in(site: StandIn) -> Result:
     return usp("--url", site.url, "--ca", site.ca, "login", "alice", input="hunter2\n")
 
 
+def test_a_login_with_a_second_factor(site: StandIn) -> None:
+    problem = {"code": "auth.totp", "detail": "a code, too", "errors": []}
+    site.answers["POST /login"] = (401, problem)
+    result = usp("--url", site.url, "--ca", site.ca, "login", "alice", input="hunter2\n123456\n")
+    assert result.exit_code == 1
+    assert [body for _, body in site.asked] == [
+        {"username": "alice", "password": "hunter2"},
+        {"username": "alice", "password": "hunter2", "totp": "123456"},
+    ]
+
+
 def test_login_and_logout(site: StandIn) -> None:
     result = log_in(site)
     assert (result.exit_code, result.stdout) == (

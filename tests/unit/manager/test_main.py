@@ -118,6 +118,8 @@ def test_users_and_tokens(ready: Place) -> None:
     assert prompted.exit_code == 0
     assert "another password" not in prompted.output
     assert ready.run("user", "reset-password", "nobody", "--password-stdin", input=PASSWORD).exit_code == 1
+    none = ready.run("user", "reset-totp", "admin")
+    assert (none.exit_code, "has no second factor" in none.stderr) == (1, True)
     token = ready.run("token", "add", "ci", "--user", "admin")
     assert token.exit_code == 0
     assert token.stdout.startswith("usp_")

@@ -43,6 +43,15 @@ class Credentials(Body):
 
     username: str = Field(max_length=255)
     password: Secret
+    totp: Secret | None = Field(
+        default=None, description="A code of the second factor, when the user has one", examples=[None]
+    )
+
+
+def known(password: Secret) -> str:
+    """A password that somebody gives; one that is too long is one that nobody has, and costs the same."""
+    text = password.reveal()
+    return text if len(text) <= MAX_PASSWORD else ""
 
 
 class LoggedIn(Model):
@@ -117,12 +126,11 @@ class Lockouts(Model):
 async def login(app: TheApp, request: Request, body: Credentials) -> LoggedIn:
     """Begin a login, which ends by POST /logout, by itself at `expires_at`, or when it was idle for too long.
 
-    After too many failures of the user or from the address none is tried for a while: 429, with `Retry-After`.
+    After too many failures of the user or from the address none is tried for a while: 429, with `Retry-After`. A user
+    with a second factor gives its code, too: 401 with the code `auth.totp` says so once the password is right.
     """
-    password = body.password.reveal()
-    if len(password) > MAX_PASSWORD:
-        password = ""  # which nobody has, and which costs the same
-    token, made, user = await app.logins.login(body.username, password, peer(request))
+    code = body.totp.reveal() if body.totp else ""
+    token, made, user = await app.logins.login(body.username, known(body.password), peer(request), code)
     return LoggedIn(token=token, expires_at=made.expires_at, role=user.role)
 
 
@@ -156,10 +164,7 @@ async def change_me(app: TheApp, actor: Asking, body: Profile) -> Me:
 @router.post("/me/password", operation_id="change_my_password", status_code=204)
 async def change_my_password(app: TheApp, actor: Asking, body: NewPassword) -> None:
     """Ends all other logins of oneself."""
-    current = body.current.reveal()
-    if len(current) > MAX_PASSWORD:
-        current = ""
-    await app.logins.change_password(actor, current, body.password.reveal())
+    await app.logins.change_password(actor, known(body.current), body.password.reveal())
 
 
 @router.get("/logins", operation_id="list_logins")

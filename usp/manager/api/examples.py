@@ -68,6 +68,7 @@ WORDS: Final[Mapping[str, Word]] = {
     "failed_at": Word("When it last failed", MOMENT),
     "failures": Word("How often it failed of late", 5),
     "has_password": Word("Whether they can log in with a password, too", True),
+    "has_totp": Word("Whether their logins need a code of a second factor, too", False),
     "host": Word("Host name or IP address", "sftp.internal"),
     "host_key_types": Word("Host key algorithms", ["ssh-ed25519"]),
     "id": Word("Never changes, not even when the name does", ID),

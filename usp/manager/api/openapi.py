@@ -20,6 +20,14 @@ from usp.manager.api import errors, examples, items
 from usp.model import KINDS
 
 STREAM: Final = "text/event-stream"
+LOGINS: Final = (
+    "login",
+    "change_my_password",
+    "enrol_my_totp",
+    "renew_my_recovery_codes",
+    "remove_my_totp",
+)
+"""The operations that take a password, and count the wrong ones."""
 SCHEMAS: Final = "#/components/schemas/"
 
 Operation = dict[str, Any]
@@ -80,7 +88,7 @@ def _writes(path: str, method: str, operation: Operation) -> bool:
 
 
 def _logs_in(path: str, method: str, operation: Operation) -> bool:
-    return operation["operationId"] in ("login", "change_my_password")
+    return operation["operationId"] in LOGINS
 
 
 def _always(path: str, method: str, operation: Operation) -> bool:

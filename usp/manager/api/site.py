@@ -22,6 +22,7 @@ from usp.manager.api import (
     drain,
     errors,
     events,
+    factors,
     history,
     items,
     openapi,
@@ -43,6 +44,7 @@ PREFIX: Final = "/api/v1"
 
 PARTS: Final = (
     access,
+    factors,
     users,
     settings,
     items,

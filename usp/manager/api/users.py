@@ -3,6 +3,7 @@ makes it."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime
 from typing import Annotated
 
@@ -63,11 +64,12 @@ class User(Model):
     email: str
     enabled: bool
     has_password: bool
+    has_totp: bool
     created_at: datetime
     updated_at: datetime
 
     @classmethod
-    def of(cls, user: rows.User) -> User:
+    def of(cls, user: rows.User, factors: Container[str]) -> User:
         return cls(
             id=user.id,
             username=user.name,
@@ -76,6 +78,7 @@ class User(Model):
             email=user.email,
             enabled=user.enabled,
             has_password=user.password_hash is not None,
+            has_totp=user.id in factors,
             created_at=user.created_at,
             updated_at=user.updated_at,
         )
@@ -136,7 +139,8 @@ class Tokens(Model):
 async def list_users(app: TheApp, actor: Admin, query: Paging) -> Users:
     """Administrators, by name."""
     page, following = cut(await app.store.users.all(), lambda user: user.name, query)
-    return Users(items=[User.of(user) for user in page], next=following)
+    factors = await app.store.factors.confirmed()
+    return Users(items=[User.of(user, factors) for user in page], next=following)
 
 
 @router.post("/users", tags=["users"], operation_id="create_user", status_code=201)
@@ -153,19 +157,20 @@ async def create_user(app: TheApp, actor: Admin, body: NewUser) -> User:
         email=body.email,
         enabled=body.enabled,
     )
-    return User.of(made)
+    return User.of(made, ())
 
 
 @router.get("/users/{name}", tags=["users"], operation_id="get_user")
 async def get_user(app: TheApp, actor: Admin, name: str) -> User:
     """An administrator, by name or id."""
-    return User.of(await app.administrators.find(name))
+    return User.of(await app.administrators.find(name), await app.store.factors.confirmed())
 
 
 @router.patch("/users/{name}", tags=["users"], operation_id="change_user")
 async def change_user(app: TheApp, actor: Admin, name: str, body: ChangedUser) -> User:
     """A new password and disabling end the user's logins. The last enabled administrator stays one."""
-    return User.of(await app.administrators.change(actor, name, given(body)))
+    changed = await app.administrators.change(actor, name, given(body))
+    return User.of(changed, await app.store.factors.confirmed())
 
 
 @router.delete("/users/{name}", tags=["users"], operation_id="delete_user", status_code=204)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from usp.errors import Problem
 from usp.manager.changes import Change
+from usp.secret import Secret
 from usp.snapshot import Snapshot
 from usp.status import Intake, PushState, Report, ServerState
 
@@ -114,6 +115,18 @@ class User:
     full_name: str = ""
     email: str = ""
     enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A user's second factor. It counts once it is confirmed; `last_step` was used, and so was everything before."""
+
+    user_id: str
+    secret: Secret
+    created_at: datetime
+    confirmed_at: datetime | None = None
+    last_step: int = 0
+    codes_left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,27 @@ user = Table(
     UniqueConstraint("name", name="usp_user_name_uq"),
 )
 
+factor = Table(
+    "usp_factor",
+    metadata,
+    Column("user_id", String(36), nullable=False),
+    Column("sealed", String(400), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("confirmed_at", UtcTime),
+    Column("last_step", BigInt, nullable=False),
+    PrimaryKeyConstraint("user_id", name="usp_factor_pk"),
+    ForeignKeyConstraint(["user_id"], ["usp_user.id"], name="usp_factor_user_fk"),
+)
+
+recovery_code = Table(
+    "usp_recovery_code",
+    metadata,
+    Column("user_id", String(36), nullable=False),
+    Column("digest", String(64), nullable=False),
+    PrimaryKeyConstraint("user_id", "digest", name="usp_recovery_code_pk"),
+    ForeignKeyConstraint(["user_id"], ["usp_user.id"], name="usp_recovery_code_user_fk"),
+)
+
 token = Table(
     "usp_token",
     metadata,

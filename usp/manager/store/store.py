@@ -14,6 +14,7 @@ from usp.errors import UspError
 from usp.manager.store import schema
 from usp.manager.store.database import Database
 from usp.manager.store.events import Events
+from usp.manager.store.factors import Factors
 from usp.manager.store.items import Items
 from usp.manager.store.keys import Keys
 from usp.manager.store.leases import Leases
@@ -38,6 +39,7 @@ class Store:
         self.rollouts = Rollouts(database, keys, self.leases)
         self.servers = Servers(database)
         self.users = Users(database)
+        self.factors = Factors(database, keys)
         self.lockouts = Lockouts(database)
         self.preferences = Preferences(database)
         self.events = Events(database)

@@ -59,11 +59,13 @@ class Users:
             return _user((await connection.execute(select(schema.user).where(users.id == id))).one())
 
     async def delete(self, id: str) -> None:
-        """With tokens and logins; UspError `user.not_found`, or `user.last_admin`."""
+        """With tokens, logins and second factor; UspError `user.not_found`, or `user.last_admin`."""
         async with self._database.writing() as connection:
             able = await _one_after_the_other(connection)
             await connection.execute(delete(schema.token).where(api_tokens.user_id == id))
             await connection.execute(delete(schema.login).where(logins.user_id == id))
+            for table in (schema.recovery_code, schema.factor):
+                await connection.execute(delete(table).where(table.c.user_id == id))
             done = await connection.execute(delete(schema.user).where(users.id == id))
             if done.rowcount == 0:
                 raise UspError("user.not_found")

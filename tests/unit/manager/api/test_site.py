@@ -37,6 +37,10 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("post", "/logout"): "read_only",
     ("patch", "/me"): "read_only",
     ("post", "/me/password"): "read_only",
+    ("post", "/me/totp"): "read_only",
+    ("post", "/me/totp/confirm"): "read_only",
+    ("post", "/me/totp/recovery-codes"): "read_only",
+    ("post", "/me/totp/remove"): "read_only",
     ("delete", "/logins/{id}"): "read_only",  # one's own
     ("delete", "/tokens/{id}"): "read_only",  # one's own
     ("post", "/ip-filters/{name}/test"): "read_only",  # changes nothing

@@ -12,7 +12,8 @@ from usp.manager.store.rows import Role
 async def test_users_are_for_administrators(admin: Api, reader: Api) -> None:
     assert [user["username"] for user in (await admin("GET", "/users")).json()["items"]] == ["alice", "bob"]
     assert (await admin("GET", "/users/alice")).json().keys() == {
-        "id", "username", "role", "full_name", "email", "enabled", "has_password", "created_at", "updated_at"
+        "id", "username", "role", "full_name", "email", "enabled", "has_password", "has_totp", "created_at",
+        "updated_at"
     }  # fmt: skip
     refused(await reader("GET", "/users"), 403, "auth.forbidden")
     refused(await reader("POST", "/users", {"username": "x", "role": "admin"}), 403, "auth.forbidden")
