@@ -32,9 +32,8 @@ STEPS = (
     *(("read", nth) for nth in (1, 2)),
     *(("status", nth) for nth in (1, 2)),  # before the push, and right after it
     *(("run_states", nth) for nth in (1, 2, 3)),
-    *(("latest", nth) for nth in (1, 2, 3)),
+    *(("latest", nth) for nth in (1, 2)),
     *(("observed", nth) for nth in (1, 2)),
-    ("find", 1),  # the version, to be sent as it was compiled
     *(("pushed", nth) for nth in (1, 2)),  # pushing, and what became of it
     ("put", 1),
     ("add", 1),  # the event

@@ -110,6 +110,10 @@ async def test_the_latest_and_the_latest_in_a_state(store: Store) -> None:
     assert applied is not None
     assert (latest.number, applied.number) == (3, 2)
     assert await store.versions.latest("dmz", PushState.REJECTED) is None
+    await store.versions.pushed("dmz", 1, PushState.UNREACHABLE, at=LATER)
+    either = await store.versions.latest("dmz", PushState.REJECTED, PushState.UNREACHABLE, PushState.APPLIED)
+    assert either is not None
+    assert either.number == 2, "the newest in any of these states"
 
 
 async def test_no_such_version(store: Store) -> None:

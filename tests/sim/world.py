@@ -135,9 +135,9 @@ class Store:
     async def add(self, *events: Event) -> None:
         await self._done(lambda: self._tables.events.extend(events))
 
-    async def latest(self, server: str, push: PushState | None = None) -> Version | None:
+    async def latest(self, server: str, *push: PushState) -> Version | None:
         def newest() -> Version | None:
-            rows = [row for row, _ in self._tables.versions.get(server, []) if push in (None, row.push)]
+            rows = [row for row, _ in self._tables.versions.get(server, []) if row.push in (push or PushState)]
             return max(rows, key=lambda row: row.number, default=None)
 
         return await self._done(newest)
@@ -299,7 +299,8 @@ class ProxyServer:
         self._chaos.must(snapshot.version >= accepted, older)
         self.snapshot = snapshot
         self._chaos.tell(f"{self.boot} runs version {snapshot.version}")
-        self.orders = self._ordered(snapshot)
+        ids = {spec.id for _, spec in planning.specs(snapshot)}
+        self.orders = {id: order for id, order in self._ordered(snapshot).items() if id in ids}
         if snapshot.drained:
             self.intake = Intake.CLOSED
         for worker in self.workers:
@@ -310,13 +311,16 @@ class ProxyServer:
 
     async def run(self, id: str, *, start: bool) -> bool:
         self._answers()
-        spec = next((spec for _, spec in planning.specs(self.snapshot) if spec.id == id), None)
-        if spec is None:
-            return False
-        self.orders[id] = start
-        endpoint = planning.endpoint(spec)
-        self.listening = self.listening | {endpoint} if start else self.listening - {endpoint}
-        return True
+        life = self.boot
+        async with self._lock:
+            self._alive(life)
+            spec = next((spec for _, spec in planning.specs(self.snapshot) if spec.id == id), None)
+            if spec is None:
+                return False
+            self.orders[id] = start
+            endpoint = planning.endpoint(spec)
+            self.listening = self.listening | {endpoint} if start else self.listening - {endpoint}
+            return True
 
     async def drain(self, *, drained: bool) -> bool:
         self._answers()

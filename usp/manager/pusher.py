@@ -42,6 +42,9 @@ MANAGER = "usp-manager"
 DRAINS = 2
 """The protocol from which on servers can be drained."""
 
+OFFERED = (PushState.APPLIED, PushState.PUSHING, PushState.UNREACHABLE)
+"""What a server may have accepted, whether its answer was heard or not."""
+
 STEPS = 8
 """Actions of one round at the most: a push, then starts and stops."""
 
@@ -159,14 +162,15 @@ class Pusher:
         newest = await self._store.versions.latest(name)
         if newest is None:
             return Desired(run=run, drained=drained)
-        applied = (
-            newest if newest.push is PushState.APPLIED else await self._store.versions.latest(name, PushState.APPLIED)
-        )
+        refused = newest.push is PushState.REJECTED
+        applied = await self._store.versions.latest(name, PushState.APPLIED) if refused else None
+        offered = await self._store.versions.latest(name, *OFFERED) if refused else None
         return Desired(
             version=newest.number,
             digest=newest.digest,
             push=newest.push,
             applied=applied.number if applied else 0,
+            offered=offered.number if offered else 0,
             run=run,
             drained=drained,
             unrecorded=report is not None and await self._is_unrecorded(report, newest, applied),
@@ -193,7 +197,7 @@ class Pusher:
                 assert report is not None
                 if decision.version == watch.refused and asyncio.get_running_loop().time() < watch.not_before:
                     return False
-                return await self._push(catalog, record, watch, decision.version, report)
+                return await self._push(catalog, record, watch, decision, report)
             case Action.RECORD:
                 await self._pushed(record.item.name, decision.version, PushState.APPLIED)
                 return True
@@ -204,10 +208,10 @@ class Pusher:
             case Action.WAIT | Action.NONE:
                 return False
 
-    async def _push(self, catalog: Catalog, record: Record, watch: _Watch, number: int, report: Report) -> bool:
+    async def _push(self, catalog: Catalog, record: Record, watch: _Watch, decision: Decision, report: Report) -> bool:
         """`report` led to it: a server that has restarted since is looked at again first."""
-        name = record.item.name
-        snapshot = await self._snapshot(catalog, name, number)
+        name, number = record.item.name, decision.version
+        snapshot = await self._snapshot(catalog, name, decision)
         run = await self._store.servers.run_states()
         stopped = tuple(spec.id for _, spec in plan.specs(snapshot) if run.get(spec.id) is RunState.STOPPED)
         protocol = min(PROTOCOL, report.protocol)
@@ -232,14 +236,12 @@ class Pusher:
         await self._pushed(name, number, state, ack)
         return not refused
 
-    async def _snapshot(self, catalog: Catalog, name: str, number: int) -> Snapshot:
+    async def _snapshot(self, catalog: Catalog, name: str, decision: Decision) -> Snapshot:
         """The version as it is stored. What was compiled here a moment ago is not opened: the digest tells that it is
         the same."""
-        compiled = catalog.contents.get(name)
-        if compiled is not None:
-            version = await self._store.versions.find(name, number)
-            if version is not None and compiled.digest() == version.digest:
-                return Snapshot(protocol=PROTOCOL, server=name, version=number, digest=version.digest, content=compiled)
+        number, compiled = decision.version, catalog.contents.get(name)
+        if compiled is not None and compiled.digest() == decision.digest:
+            return Snapshot(protocol=PROTOCOL, server=name, version=number, digest=decision.digest, content=compiled)
         return (await self._store.versions.open(name, number)).snapshot
 
     def _count_refusal(self, watch: _Watch, version: int) -> None:

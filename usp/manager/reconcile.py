@@ -36,13 +36,15 @@ class Action(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What the store wants of a server. `version` 0: nothing was pushed yet; `applied`: the newest version that it ever
-    accepted (0: none); `run`: id of Deployment or Tunnel -> whether it shall run (no entry: its startup decides);
-    `drained`: it shall take no new sessions; `unrecorded`: it runs one of our versions that is not noted as applied."""
+    accepted (0: none); `offered`: the newest that it was offered and did not refuse, as far as is known; `run`: id of
+    Deployment or Tunnel -> whether it shall run (no entry: its startup decides); `drained`: it shall take no new
+    sessions; `unrecorded`: it runs one of our versions that is not noted as applied."""
 
     version: int = 0
     digest: str = ""
     push: PushState = PushState.PENDING
     applied: int = 0
+    offered: int = 0
     run: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     drained: bool = False
     unrecorded: bool = False
@@ -66,13 +68,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`version` goes with PUSH and RECORD, `targets` with START and STOP, `delay` with WAIT. `reason` is one sentence;
-    `state` is how the server is to be shown from now on."""
+    """`version` goes with PUSH and RECORD, `digest` with PUSH of the newest version, `targets` with START and STOP,
+    `delay` with WAIT. `reason` is one sentence; `state` is how the server is to be shown from now on."""
 
     action: Action
     reason: str
     state: ServerState
     version: int = 0
+    digest: str = ""
     targets: tuple[Target, ...] = ()
     delay: float = 0.0
 
@@ -97,7 +100,7 @@ def decide(desired: Desired, observed: Report | Unreachable, *, retry_in: float 
     verdict = _about_version(desired, observed)
     if desired.unrecorded:
         reason = f"The server runs version {observed.version}; that is noted now."
-        return replace(verdict, action=Action.RECORD, version=observed.version, reason=reason)
+        return replace(verdict, action=Action.RECORD, version=observed.version, digest="", reason=reason)
     if verdict.action is Action.PUSH and desired.push is PushState.UNREACHABLE and retry_in > 0:
         return Decision(Action.WAIT, "The last push got no answer.", ServerState.PENDING, delay=retry_in)
     if verdict.action is not Action.NONE:
@@ -124,14 +127,19 @@ def _about_version(desired: Desired, observed: Report) -> Decision:
     if desired.push is PushState.REJECTED:
         return _about_rejected(desired, observed)
     now = f"runs version {seen}" if seen else "runs no configuration"
-    return Decision(Action.PUSH, f"The server {now}; version {wanted} is due.", ServerState.PENDING, version=wanted)
+    reason = f"The server {now}; version {wanted} is due."
+    return Decision(Action.PUSH, reason, ServerState.PENDING, version=wanted, digest=desired.digest)
 
 
 def _about_rejected(desired: Desired, observed: Report) -> Decision:
-    if observed.version < desired.applied < desired.version:
+    """A server that restarted may have accepted what it was offered last, though nobody heard the answer: it must not
+    go back behind that."""
+    last = desired.applied if observed.version else max(desired.applied, desired.offered)
+    if observed.version < last < desired.version:
         now = f"runs version {observed.version}" if observed.version else "restarted"
-        reason = f"The server {now}; version {desired.applied} is the last that it accepted."
-        return Decision(Action.PUSH, reason, ServerState.REJECTED, version=desired.applied)
+        took = "accepted" if last == desired.applied else "was offered and did not refuse"
+        reason = f"The server {now}; version {last} is the last that it {took}."
+        return Decision(Action.PUSH, reason, ServerState.REJECTED, version=last)
     reason = f"The server refused version {desired.version}; it waits for a newer one."
     return Decision(Action.NONE, reason, ServerState.REJECTED)
 

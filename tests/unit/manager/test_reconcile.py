@@ -50,19 +50,33 @@ def report(version: int, **other: Any) -> Report:
             DESIRED,
             report(0),
             Decision(
-                Action.PUSH, "The server runs no configuration; version 3 is due.", ServerState.PENDING, version=3
+                Action.PUSH,
+                "The server runs no configuration; version 3 is due.",
+                ServerState.PENDING,
+                version=3,
+                digest="d3",
             ),
         ),
         (
             DESIRED,
             report(2),
-            Decision(Action.PUSH, "The server runs version 2; version 3 is due.", ServerState.PENDING, version=3),
+            Decision(
+                Action.PUSH,
+                "The server runs version 2; version 3 is due.",
+                ServerState.PENDING,
+                version=3,
+                digest="d3",
+            ),
         ),
         (
             replace(DESIRED, push=PushState.APPLIED, applied=3),
             report(0),
             Decision(
-                Action.PUSH, "The server runs no configuration; version 3 is due.", ServerState.PENDING, version=3
+                Action.PUSH,
+                "The server runs no configuration; version 3 is due.",
+                ServerState.PENDING,
+                version=3,
+                digest="d3",
             ),
         ),
         (
@@ -107,6 +121,21 @@ def report(version: int, **other: Any) -> Report:
                 ServerState.REJECTED,
                 version=2,
             ),
+        ),
+        (
+            replace(DESIRED, push=PushState.REJECTED, applied=1, offered=2),
+            report(0),
+            Decision(
+                Action.PUSH,
+                "The server restarted; version 2 is the last that it was offered and did not refuse.",
+                ServerState.REJECTED,
+                version=2,
+            ),
+        ),
+        (
+            replace(DESIRED, push=PushState.REJECTED, applied=1, offered=2),
+            report(1),
+            Decision(Action.NONE, "The server refused version 3; it waits for a newer one.", ServerState.REJECTED),
         ),
         (
             replace(DESIRED, push=PushState.REJECTED),

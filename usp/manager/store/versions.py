@@ -59,11 +59,11 @@ class Versions:
         found = await self._one(select(*ABOUT).where(versions.server == server, versions.version == number))
         return None if found is None else _version(found)
 
-    async def latest(self, server: str, push: PushState | None = None) -> Version | None:
-        """The newest version, or the newest in that push state (APPLIED: what a restarted server falls back to)."""
+    async def latest(self, server: str, *push: PushState) -> Version | None:
+        """The newest version, or the newest in one of these push states."""
         query = select(*ABOUT).where(versions.server == server).order_by(versions.version.desc()).limit(1)
-        if push is not None:
-            query = query.where(versions.push == push.value)
+        if push:
+            query = query.where(versions.push.in_([state.value for state in push]))
         found = await self._one(query)
         return None if found is None else _version(found)
 
