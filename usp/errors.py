@@ -52,6 +52,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "deployment.unknown": (Kind.NOT_FOUND, "the server has no such listener or tunnel"),
     "probe.busy": (Kind.UNAVAILABLE, "too many tests of paths at once; try again"),
     "session.unknown": (Kind.NOT_FOUND, "the server has no such session"),
+    "audit.chain": (Kind.CONFLICT, "audit lines were changed, removed, inserted or reordered"),
     "penalty.unknown": (Kind.NOT_FOUND, "nothing is held against it"),
     "listener.unbindable": (Kind.CONFLICT, "the listener's address cannot be bound"),
     "key.unusable": (Kind.INVALID, "a key or certificate cannot be parsed"),

@@ -48,6 +48,8 @@ async def pilot(tmp_path: Path) -> DatabaseSettings:
     await store.events.add(
         *[Event(ODD, "ann", "item.create", f"rules/{n}", detail={"revision": n}) for n in range(450)]
     )
+    told = Event(ODD, "acme", "login", detail={"event": "login"}, server="dmz", chain="0" * 16, seq=1)
+    await store.trails.take([(told, "a" * 64)], NOW)
     async with store._database.writing() as connection:
         login = {
             "id": "l1",
@@ -87,7 +89,7 @@ async def test_everything_arrives(pilot: DatabaseSettings, at: DatabaseSettings)
     assert (await store.items.read()).revision == 1
     assert (await store.versions.open("dmz", 1)).snapshot.content == compiled(sample(), "dmz")
     await store.events.add(Event(NOW, "ann", "later"))
-    assert [event.number for event in await store.events.page(limit=2)] == [451, 450]
+    assert [event.number for event in await store.events.page(limit=2)] == [452, 451]
     with pytest.raises(UspError, match="nothing was copied") as caught:
         await copy(pilot, at)
     assert caught.value.code == "database.not_empty"

@@ -202,5 +202,8 @@ async def test_events_page_and_stream(store: Store) -> None:
     assert page[0].number > page[1].number > page[2].number
     assert await store.events.page(before=page[0].number, limit=1) == [page[1]]
     assert await store.events.page(action="login.") == [page[1]]
-    assert await store.events.since(page[2].number) == [page[1], page[0]]
-    assert await store.events.since(0, limit=1) == [page[2]]
+    assert await store.events.since(page[2].number) == ([page[1], page[0]], page[0].number)
+    assert await store.events.since(0, limit=1) == ([page[2]], page[2].number)
+    assert await store.events.since(0, action="login.") == ([page[1]], page[0].number)
+    assert await store.events.since(page[0].number) == ([], page[0].number)
+    assert await store.events.page(after=page[2].number) == [page[1], page[0]]

@@ -1,4 +1,4 @@
-"""Commands of logging in, of oneself, and of administration: users, tokens, logins, lock-outs, the IP Filter, events.
+"""Commands of logging in, of oneself, and of administration: users, tokens, logins, lock-outs, the IP Filter.
 
 Passwords are asked for at a terminal, or are lines of the standard input: on a command line others could see them.
 """
@@ -236,7 +236,7 @@ def lockouts_release(client: Client, as_json: bool, subject: str) -> None:
     _done({"released": subject}, f"{subject} may try again", as_json)
 
 
-# --- the IP Filter and events ---
+# --- the IP Filter ---
 
 
 @click.argument("name", required=False)
@@ -251,36 +251,6 @@ def ip_filter(client: Client, as_json: bool, name: str | None, none: bool) -> No
         answer = client.get("/settings/ip-filter")
     found = answer["ip_filter"]
     _done(answer, f"{found} guards UI and API" if found else "every address is let in", as_json)
-
-
-EVENTS: Final[tuple[show.Column, ...]] = (
-    ("when", lambda row: row["at"]),
-    ("who", lambda row: row["author"]),
-    ("from", lambda row: row["peer"]),
-    ("what", lambda row: row["action"]),
-    ("which", lambda row: row["target"]),
-    ("more", lambda row: row["detail"]),
-)
-
-
-@click.option("--action", default="", help="Only those that begin so, such as login. or item.update.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many at the most.")
-@click.option("--follow", is_flag=True, help="Those that come from now on, until interrupted.")
-def events(client: Client, as_json: bool, action: str, limit: int, follow: bool) -> None:
-    """The audit trail, the latest first."""
-    if follow:
-        for event in client.stream("/events/stream", **_given(action=action or None)):
-            click.echo(event if as_json else show.line(EVENTS, show.parsed(event)))
-        return
-    found: list[Row] = []
-    query: dict[str, Any] = {"action": action} if action else {}
-    while len(found) < limit:
-        page = client.get("/events", limit=min(1000, limit - len(found)), **query)
-        found += page["items"]
-        if page["next"] is None:
-            break
-        query["after"] = page["next"]
-    _table({"items": found}, EVENTS, as_json, empty="nothing has happened")
 
 
 # --- answers ---
@@ -308,7 +278,7 @@ def _done(answer: Any, text: str, as_json: bool) -> None:
         click.echo(text)
 
 
-COMMANDS: Final[tuple[Callable[..., None], ...]] = (whoami, profile, passwd, ip_filter, events)
+COMMANDS: Final[tuple[Callable[..., None], ...]] = (whoami, profile, passwd, ip_filter)
 GROUPS: Final[Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]]] = {
     "users": (
         "Administrators.",

@@ -40,7 +40,7 @@ class Client:
         self._timeout = timeout
         self._context = _context(ca)
 
-    def get(self, path: str, **query: str | int) -> Any:
+    def get(self, path: str, /, **query: str | int) -> Any:
         return self.ask("GET", path, query)
 
     def text(self, path: str, **query: str | int) -> str:
@@ -95,7 +95,7 @@ class Client:
         with self._asked(method, path, query, content, headers, self._timeout + patience) as response:
             return _answer(response.status, response.read())
 
-    def stream(self, path: str, **query: str | int) -> Iterator[str]:
+    def stream(self, path: str, /, **query: str | int) -> Iterator[str]:
         """The data of server-sent events, until the manager ends them."""
         with self._asked("GET", path, query, None, {"Accept": "text/event-stream"}, STREAM_TIMEOUT) as response:
             if response.status != http.client.OK:

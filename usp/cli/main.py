@@ -25,6 +25,7 @@ from usp.cli import (
     certificates,
     diagnose,
     doctor,
+    events,
     penalties,
     shell,
     show,
@@ -104,16 +105,30 @@ def _token(path: str) -> str:
         raise click.UsageError(f"the token file '{path}' holds no token") from None
 
 
-def command(function: Callable[..., None], group: click.Group = main, name: str | None = None) -> click.Command:
+def command(
+    function: Callable[..., None], group: click.Group = main, name: str | None = None, **how: Any
+) -> click.Command:
     """A subcommand: its first arguments are the client and whether JSON is wanted; its failures are lines on stderr."""
 
-    @click.pass_obj
-    def run(make: Make, /, as_json: bool, **kwargs: Any) -> None:
-        with _failures(as_json):
-            function(make(), as_json, **kwargs)
+    def asking(make: Make, as_json: bool, **kwargs: Any) -> None:
+        function(make(), as_json, **kwargs)
+
+    return offline(update_wrapper(asking, function), group, name, **how)
+
+
+def offline(
+    function: Callable[..., None], group: click.Group = main, name: str | None = None, **how: Any
+) -> click.Command:
+    """One that needs no manager: its first argument makes the client, if it has to ask one after all."""
+
+    @click.pass_context
+    def run(context: click.Context, /, as_json: bool, **kwargs: Any) -> None:
+        if context.invoked_subcommand is None:
+            with _failures(as_json):
+                function(context.obj, as_json, **kwargs)
 
     option = click.option("--json", "as_json", is_flag=True, help="One JSON document, for machines.")
-    made: click.Command = group.command(name, short_help=_first_sentence(function))(
+    made: click.Command = group.command(name, short_help=_first_sentence(function), **how)(
         option(update_wrapper(run, function))
     )
     return shell.complete(made, connect)
@@ -325,6 +340,9 @@ for _group, (_about, _functions) in access.GROUPS.items():
     _made = main.group(_group, help=_about)(lambda: None)
     for _name, _function in _functions.items():
         command(_function, _made, _name)
+_events = command(events.events, cls=click.Group, invoke_without_command=True)
+assert isinstance(_events, click.Group)
+offline(events.verify, _events)
 
 
 if __name__ == "__main__":

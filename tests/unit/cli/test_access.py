@@ -24,8 +24,6 @@ TOKEN_ROW = {
     "id": "t1", "name": "ci", "username": "bob", "user_id": "u", "role": "admin", "used_at": None, "expires_at": None,
     "created_at": "2026-01-01T00:00:00Z", "token": None,
 }  # fmt: skip
-EVENT = {"number": 7, "at": "2026-01-01T00:00:00Z", "author": "bob", "peer": "192.0.2.1", "action": "login.failed",
-         "target": "bob", "detail": {}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +142,6 @@ CASES: list[tuple[list[str], str, str, Any, Any, str]] = [
     (["ip-filter", "office"], "", "PUT /settings/ip-filter", {"ip_filter": "office"}, {"ip_filter": "office"},
      "office guards UI and API"),
     (["ip-filter", "--none"], "", "PUT /settings/ip-filter", {"ip_filter": None}, {"ip_filter": None}, "every address"),
-    (["events", "--action", "login."], "", "GET /events?limit=50&action=login.", None, {"items": [EVENT], "next": None},
-     "login.failed"),
 ]  # fmt: skip
 
 
@@ -177,23 +173,6 @@ def test_a_token_is_revoked_by_name_or_id(site: StandIn) -> None:
     assert usp("tokens", "revoke", "ci", env=site.env()).exit_code == 0
     assert usp("tokens", "revoke", "t3", env=site.env()).exit_code == 0
     assert "give its id" in usp("tokens", "revoke", "two", env=site.env()).stderr
-
-
-def test_events_of_several_pages(site: StandIn) -> None:
-    site.answers["GET /events?limit=3"] = (200, {"items": [EVENT, EVENT], "next": 6})
-    site.answers["GET /events?limit=1&after=6"] = (200, {"items": [EVENT], "next": 5})
-    result = usp("events", "--limit", "3", "--json", env=site.env())
-    assert len(json.loads(result.stdout)["items"]) == 3
-
-
-def test_events_as_they_come(site: StandIn) -> None:
-    stream = f": hello\n\nid: 7\nevent: login.failed\ndata: {json.dumps(EVENT)}\n\n"
-    site.answers["GET /events/stream?action=login."] = (200, stream.encode())
-    shown = usp("events", "--follow", "--action", "login.", env=site.env()).stdout
-    assert shown == "2026-01-01T00:00:00Z  bob  192.0.2.1  login.failed  bob  \n"
-    assert json.loads(usp("events", "--follow", "--action", "login.", "--json", env=site.env()).stdout) == EVENT
-    site.answers["GET /events/stream"] = (403, {"code": "auth.address", "detail": "not from there", "errors": []})
-    assert usp("events", "--follow", env=site.env()).exit_code == 1
 
 
 @pytest.mark.parametrize("arguments", [["users", "change", "bob"], ["ip-filter", "x", "--none"], ["users", "add", "x"]])

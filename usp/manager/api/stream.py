@@ -15,15 +15,15 @@ from fastapi.responses import StreamingResponse
 
 from usp.errors import UspError
 from usp.manager.api.auth import Asking, TheApp, peer
-from usp.manager.api.events import Event
+from usp.manager.api.events import MAX_NUMBER, Event, Filter
 from usp.manager.app import App
+from usp.manager.store.rows import Wanted
 
 router = APIRouter(prefix="/events", tags=["events"])
 
 POLL_SECONDS: Final = 0.5
 HEARTBEAT_SECONDS: Final = 15.0
-BATCH: Final = 100
-MAX_NUMBER: Final = 2**63 - 1
+BATCH: Final = 500
 
 EXAMPLE: Final = """\
 id: 42
@@ -51,10 +51,10 @@ async def stream_events(
     request: Request,
     app: TheApp,
     actor: Asking,
+    query: Annotated[Filter, Query()],
     last_event_id: Annotated[
         int | None, Header(ge=0, le=MAX_NUMBER, description="Go on after this one; else with what comes from now on")
     ] = None,
-    action: Annotated[str, Query(max_length=64, description="A prefix, such as 'login.'")] = "",
 ) -> StreamingResponse:
     """Server-sent events: `id` is the event's number, `event` its action, `data` is as in `GET /events`. A reader that
     comes back with `Last-Event-ID` misses nothing. The stream ends when the token does, and when the manager stops."""
@@ -63,24 +63,22 @@ async def stream_events(
         last_event_id = newest[0].number if newest else 0
     token = request.headers["authorization"].partition(" ")[2]
     return StreamingResponse(
-        _told(app, token, peer(request), last_event_id, action),
+        _told(app, token, peer(request), last_event_id, query.wanted()),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _told(app: App, token: str, address: str, last: int, action: str) -> AsyncIterator[str]:
+async def _told(app: App, token: str, address: str, last: int, wanted: Wanted) -> AsyncIterator[str]:
     """Never longer silent than HEARTBEAT_SECONDS, and never beyond the end of the token."""
     loop = asyncio.get_running_loop()
     yield f": after {last}\n\n"
     spoken = loop.time()
     while not app.ending.is_set():
-        events = await app.store.events.since(last, BATCH)
+        events, last = await app.store.events.since(last, BATCH, **wanted)
         for event in events:
-            last = event.number
-            if event.action.startswith(action):
-                yield f"id: {last}\nevent: {event.action}\ndata: {Event.of(event).model_dump_json()}\n\n"
-                spoken = loop.time()
+            yield f"id: {event.number}\nevent: {event.action}\ndata: {Event.of(event).model_dump_json()}\n\n"
+            spoken = loop.time()
         if loop.time() - spoken >= HEARTBEAT_SECONDS:
             try:
                 await app.logins.authenticate(token, address)

@@ -1,18 +1,21 @@
-"""The audit trail: only ever appended to."""
+"""The audit trail: only ever appended to, until what is old is forgotten."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, Unpack
 
-from sqlalchemy import Row, Select, insert, select
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from usp.manager.store import schema
 from usp.manager.store.database import Database, in_turn
-from usp.manager.store.rows import NOTHING, Event
+from usp.manager.store.rows import NOTHING, Event, Source, Wanted
 
 TARGET_LENGTH: Final = 300
+SLICE: Final = 2000
+"""Numbers that are forgotten in one transaction, at the most."""
 events = schema.event.c
 
 
@@ -25,18 +28,37 @@ class Events:
         async with self._database.writing() as connection:
             await insert_events(connection, added)
 
-    async def page(self, *, before: int | None = None, limit: int = 100, action: str = "") -> list[Event]:
-        """Newest first; `before` a number, for the next page; `action` a prefix such as `login.`."""
-        query = select(schema.event).order_by(events.id.desc()).limit(limit)
+    async def page(
+        self, *, before: int | None = None, after: int | None = None, limit: int = 100, **wanted: Unpack[Wanted]
+    ) -> list[Event]:
+        """Newest first, or with `after` oldest first; `before` and `after` are numbers, for the next page."""
+        query = select(schema.event).where(*_conditions(wanted)).limit(limit)
         if before is not None:
             query = query.where(events.id < before)
-        if action:
-            query = query.where(events.action.startswith(action, autoescape=True))
-        return await self._all(query)
+        if after is None:
+            return await self._all(query.order_by(events.id.desc()))
+        return await self._all(query.where(events.id > after).order_by(events.id))
 
-    async def since(self, number: int, limit: int = 100) -> list[Event]:
-        """Oldest first, those after `number`: for streams."""
-        return await self._all(select(schema.event).where(events.id > number).order_by(events.id).limit(limit))
+    async def since(self, number: int, limit: int = 100, **wanted: Unpack[Wanted]) -> tuple[list[Event], int]:
+        """Oldest first, those after `number`, and the number to go on from: for streams."""
+        async with self._database.reading() as connection:
+            newest = (await connection.execute(select(func.max(events.id)))).scalar_one() or 0
+            if newest <= number:
+                return [], number
+            query = select(schema.event).where(events.id > number, events.id <= newest, *_conditions(wanted))
+            rows = (await connection.execute(query.order_by(events.id).limit(limit))).all()
+        found = [_event(row) for row in rows]
+        return found, found[-1].number if len(found) == limit else newest
+
+    async def forget(self, source: Source, before: datetime) -> bool:
+        """Delete some of those that are older; False when none is left."""
+        old = [events.made_at < before, *_conditions({"source": source})]
+        async with self._database.writing() as connection:
+            first = (await connection.execute(select(func.min(events.id)).where(*old))).scalar_one()
+            if first is None:
+                return False
+            await connection.execute(delete(schema.event).where(events.id < first + SLICE, *old))
+            return True
 
     async def _all(self, query: Select[Any]) -> list[Event]:
         async with self._database.reading() as connection:
@@ -49,6 +71,28 @@ async def insert_events(connection: AsyncConnection, events: Sequence[Event]) ->
         await connection.execute(insert(schema.event), [_values(event) for event in events])
 
 
+def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for column, prefix in ((events.action, wanted.get("action")), (events.target, wanted.get("path"))):
+        if prefix:
+            found.append(column.startswith(prefix[:TARGET_LENGTH], autoescape=True))
+    equal = (
+        (events.author, wanted.get("account")),
+        (events.server, wanted.get("server")),
+        (events.listener, wanted.get("listener")),
+        (events.outcome, wanted.get("outcome")),
+        (events.session_id, wanted.get("session")),
+    )
+    found += [column == value for column, value in equal if value]
+    if (source := wanted.get("source")) is not None:
+        found.append(events.server.is_(None) if source is Source.MANAGER else events.server.is_not(None))
+    if (since := wanted.get("since")) is not None:
+        found.append(events.made_at >= since)
+    if (until := wanted.get("until")) is not None:
+        found.append(events.made_at < until)
+    return found
+
+
 def _values(event: Event) -> dict[str, Any]:
     return {
         "made_at": event.at,
@@ -57,6 +101,12 @@ def _values(event: Event) -> dict[str, Any]:
         "target": event.target[:TARGET_LENGTH],
         "peer": event.peer,
         "detail": dict(event.detail) or None,
+        "server": event.server,
+        "listener": event.listener,
+        "session_id": event.session,
+        "outcome": event.outcome,
+        "chain": event.chain,
+        "seq": event.seq or None,
     }
 
 
@@ -69,4 +119,10 @@ def _event(row: Row[Any]) -> Event:
         peer=row.peer,
         detail=row.detail or NOTHING,
         number=row.id,
+        server=row.server,
+        listener=row.listener,
+        session=row.session_id,
+        outcome=row.outcome,
+        chain=row.chain,
+        seq=row.seq or 0,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from usp.errors import Problem
 from usp.manager.changes import Change
@@ -178,12 +178,43 @@ class Lockout:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the audit trail. `number` (0 until stored) grows: pages and streams go on from it."""
+    """One line of the audit trail. `number` (0 until stored) grows: pages and streams go on from it.
+
+    What a server told of its partners has `server` and a place in its chain (usp.chain); `detail` is the whole line,
+    `author` the account, and `target` the path."""
 
     at: datetime
     author: str
-    action: str  # such as item.update, login.failed, push.applied
+    action: str  # such as item.update, login.failed, push.applied, file.closed
     target: str = ""
     peer: str = ""
     detail: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     number: int = 0
+    server: str = ""
+    listener: str = ""
+    session: str = ""
+    outcome: str = ""
+    chain: str = ""
+    seq: int = 0
+
+
+class Source(StrEnum):
+    """Who told it: a manager of what administrators did, or a server of what partners did."""
+
+    MANAGER = "manager"
+    SERVER = "server"
+
+
+class Wanted(TypedDict, total=False):
+    """Which events. Texts: "" is any."""
+
+    action: str  # begins so
+    path: str  # begins so
+    account: str
+    server: str
+    listener: str
+    outcome: str
+    session: str
+    source: Source | None
+    since: datetime | None
+    until: datetime | None

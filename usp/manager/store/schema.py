@@ -268,7 +268,30 @@ event = Table(
     Column("target", Words(300)),
     Column("peer", Words(64)),
     Column("detail", Json),
+    Column("server", Words(255)),  # that told it; NULL: what administrators did
+    Column("listener", Words(255)),
+    Column("session_id", Words(64)),
+    Column("outcome", Words(40)),
+    Column("chain", Words(16)),
+    Column("seq", BigInt),
     PrimaryKeyConstraint("id", name="usp_event_pk"),
+    Index("usp_event_chain_ix", "server", "chain", "seq"),
+    Index("usp_event_server_ix", "server", "id"),
+    Index("usp_event_author_ix", "author", "id"),
+    Index("usp_event_session_ix", "session_id", "id"),
+    Index("usp_event_made_ix", "made_at"),
+)
+
+event_chain = Table(
+    "usp_event_chain",  # how far the events of a server's chain are stored
+    metadata,
+    Column("server", String(255), nullable=False),
+    Column("chain", String(16), nullable=False),
+    Column("seq", BigInt, autoincrement=False, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("begun_at", UtcTime, nullable=False),
+    Column("stored_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("server", "chain", name="usp_event_chain_pk"),
 )
 
 guard = Table(

@@ -22,6 +22,7 @@ from usp.manager.store.lockouts import Lockouts
 from usp.manager.store.preferences import Preferences
 from usp.manager.store.rollouts import Rollouts
 from usp.manager.store.servers import Servers
+from usp.manager.store.trails import Trails
 from usp.manager.store.upgrade import check_schema
 from usp.manager.store.users import Users
 from usp.manager.store.versions import Versions
@@ -43,6 +44,7 @@ class Store:
         self.lockouts = Lockouts(database)
         self.preferences = Preferences(database)
         self.events = Events(database)
+        self.trails = Trails(database)
 
     @classmethod
     async def open(

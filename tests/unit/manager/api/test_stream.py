@@ -23,7 +23,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def told(app: App, last: int = 0, action: str = "", token: str = "t") -> AsyncGenerator[str, None]:
-    async for text in stream._told(app, token, "192.0.2.7", last, action):
+    async for text in stream._told(app, token, "192.0.2.7", last, {"action": action}):
         yield text
 
 
@@ -110,4 +110,5 @@ async def test_garbage(admin: Api, nobody: Api) -> None:
             await admin("GET", "/events/stream", headers={"Last-Event-ID": number}), 422, "request.invalid"
         )
         assert [loc for loc, _ in problems] == [("header", "last-event-id")]
+    refused(await admin("GET", "/events/stream", params={"acton": "login."}), 422, "request.invalid")
     refused(await nobody("GET", "/events/stream"), 401, "auth.invalid")
