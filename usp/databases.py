@@ -6,6 +6,8 @@ One table says which engine knows which argument. The URL is for where one line 
     sqlite:////opt/udmg/var/usp-manager.db
     postgresql://usp@db.example.com/usp?password_file=/opt/udmg/etc/db-password
     oracle://usp:secret@db.example.com/USP?wallet=/opt/udmg/etc/wallet
+
+The last one has a secret in it: on a command line it is written as `@FILE`, a file of its owner's alone with the URL.
 """
 
 from __future__ import annotations
@@ -154,6 +156,17 @@ class DatabaseSettings(Model):
             return self.path
         what = self.name if self.engine is DatabaseEngine.POSTGRESQL else self.service_name
         return f"{self.engine}://{self.user}@{self.host or 'dsn'}/{what}"
+
+
+def from_argument(text: str) -> DatabaseSettings:
+    """The database that a command line names: a URL without a secret, or `@FILE`. UspError `settings.invalid`."""
+    if text.startswith("@"):
+        return from_url(read_file(text[1:], private=True).strip())
+    settings = from_url(text)
+    if settings.password is not None or settings.wallet_password is not None:
+        hint = "put it into a file (chmod 600) for ?password_file=FILE, or the whole URL into one for @FILE"
+        raise UspError("settings.invalid", f"a password on a command line is seen by everybody on this machine: {hint}")
+    return settings
 
 
 def from_url(url: str) -> DatabaseSettings:

@@ -36,6 +36,13 @@ class Postgres:
     def url(self, name: str = "usp") -> str:
         return f"postgresql://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/{name}"
 
+    def argument(self) -> str:
+        """The URL as a command line may have it: in a file."""
+        file = self.folder / "url"
+        file.touch(mode=0o600)
+        file.write_text(self.url())
+        return f"@{file}"
+
     def conninfo(self, name: str = "usp") -> str:
         return f"host=127.0.0.1 port={self.port} user={USER} password='{PASSWORD}' dbname={name}"
 

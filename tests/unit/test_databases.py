@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from usp.configfile import load, redacted
-from usp.databases import ARGUMENTS, DatabaseEngine, DatabaseSettings, from_url
+from usp.databases import ARGUMENTS, DatabaseEngine, DatabaseSettings, from_argument, from_url
 from usp.errors import UspError
 from usp.model import Model
 from usp.secret import Secret
@@ -54,6 +54,38 @@ def test_a_password_comes_from_the_url_or_from_a_file_of_its_owner(tmp_path: Pat
     file.chmod(0o600)
     assert from_url(f"postgresql://u@db/x?password_file={file}").password_text() == "hunter2"
     assert from_url("postgresql://u@/x?host=/run/postgresql").password_text() is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2@db/x",
+        "postgresql://u@db/x?password=hunter2",
+        "oracle://u@db/x?password_file={file}&wallet={folder}&wallet_password=hunter2",
+    ],
+)
+def test_no_secret_is_taken_from_a_command_line(url: str, tmp_path: Path) -> None:
+    for name in ("password", "ewallet.pem"):
+        (tmp_path / name).touch(mode=0o600)
+    url = url.format(file=tmp_path / "password", folder=tmp_path)
+    with pytest.raises(UspError) as caught:
+        from_argument(url)
+    assert caught.value.code == "settings.invalid"
+    assert "seen by everybody" in caught.value.message
+    assert "hunter2" not in str(caught.value)
+    file = tmp_path / "url"
+    file.write_text(f"{url}\n")
+    with pytest.raises(UspError, match="readable by others"):
+        from_argument(f"@{file}")
+    file.chmod(0o600)
+    assert from_argument(f"@{file}") == from_url(url)
+
+
+def test_a_url_without_a_secret_may_be_on_a_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.touch(mode=0o600)
+    for url in ("sqlite:///x.db", f"postgresql://u@db/x?password_file={file}"):
+        assert from_argument(url) == from_url(url)
 
 
 @pytest.mark.parametrize(

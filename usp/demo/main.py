@@ -62,7 +62,11 @@ def _interrupted(number: int, frame: object) -> None:
 )
 @click.option("--servers", default=1, show_default=True, type=click.IntRange(1, 20), help="How many usp-servers")
 @click.option("--managers", default=1, show_default=True, type=click.IntRange(1, 9), help="How many usp-managers")
-@click.option("--database", metavar="URL", help="An empty database, postgresql://... or oracle://... [a SQLite file]")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="An empty database, postgresql://... or oracle://..., or @FILE with that [a SQLite file]",
+)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Workers per usp-server")
 @click.option("--direct", is_flag=True, help="No usp-client: targets are dialled directly")
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from usp.databases import ARGUMENTS, DatabaseEngine, DatabaseSettings, from_url
+from usp.databases import ARGUMENTS, DatabaseEngine, DatabaseSettings, from_argument
 from usp.demo.keys import Keys
 from usp.demo.layout import LOOPBACK, Layout, ManagerPorts, private_file
 from usp.demo.processes import Process, Processes, python, run
@@ -15,7 +15,7 @@ ADMIN = "admin"
 
 def database_of(url: str | None, managers: int) -> DatabaseSettings | None:
     """None: a file of the demo's own. UspError `settings.invalid`."""
-    settings = None if url in (None, "sqlite") else from_url(str(url))
+    settings = None if url in (None, "sqlite") else from_argument(str(url))
     if managers > 1 and (settings is None or settings.engine is DatabaseEngine.SQLITE):
         hint = "--managers wants a database that they can share: --database postgresql://... or oracle://..."
         raise UspError("settings.invalid", hint)

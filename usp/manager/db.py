@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import click
 
 from usp import daemon, tasks
-from usp.databases import from_url
+from usp.databases import from_argument
 from usp.settings import ManagerSettings
 
 
@@ -51,21 +49,19 @@ def db_downgrade(settings: ManagerSettings, revision: str) -> None:
 
 
 @db.command("copy", help="Copy everything into another, empty database, such as a pilot's from SQLite to PostgreSQL.")
-@click.option("--from", "source", metavar="URL", help="The database to read [the configured one]")
-@click.option("--to", "destination", metavar="URL", help="The database to fill [the configured one]")
+@click.option(
+    "--from", "source", metavar="URL", help="The database to read, or @FILE with its URL [the configured one]"
+)
+@click.option(
+    "--to", "destination", metavar="URL", help="The database to fill, or @FILE with its URL [the configured one]"
+)
 @daemon.with_settings
 def db_copy(settings: ManagerSettings, source: str | None, destination: str | None) -> None:
     from usp.manager.store.copying import copy
 
     if source is None and destination is None:
         raise click.UsageError("--from, --to or both are needed")
-    ends = [from_url(each) if each is not None else settings.database for each in (source, destination)]
-    if any(each is not None and _shows_password(each) for each in (source, destination)):
-        click.echo("a password in a URL is seen by everybody on this machine: use ?password_file=FILE", err=True)
+    ends = [from_argument(each) if each is not None else settings.database for each in (source, destination)]
     for table, rows in tasks.run(copy(*ends)).items():
         click.echo(f"{rows:9}  {table}")
     click.echo(f"copied to {ends[1]}; start the managers with it, and the same encryption.kek")
-
-
-def _shows_password(url: str) -> bool:
-    return urlsplit(url).password is not None

@@ -46,11 +46,18 @@ def test_a_copy_is_a_whole_database(ready: Place) -> None:
 
 def test_what_copy_cannot_do_is_said(ready: Place) -> None:
     assert ready.run("db", "copy").exit_code == 2
-    told = ready.run("db", "copy", "--to", "postgresql://u:hunter2@127.0.0.1:1/x?connect_timeout=0.5")
+    url = "postgresql://u:hunter2@127.0.0.1:1/x?connect_timeout=0.5"
+    shown = ready.run("db", "copy", "--to", url)
+    assert shown.exit_code == 2
+    assert "seen by everybody" in shown.stderr
+    file = ready.folder / "url"
+    file.write_text(f"{url}\n")
+    assert "readable by others" in ready.run("db", "copy", "--to", f"@{file}").stderr
+    file.chmod(0o600)
+    told = ready.run("db", "copy", "--to", f"@{file}")
     assert told.exit_code == 1
-    assert "seen by everybody" in told.stderr
     assert "does not answer" in told.stderr
-    assert "hunter2" not in told.output
+    assert "hunter2" not in shown.output + told.output
     wrong = ready.run("db", "copy", "--to", "mysql://u:hunter2@db/x")
     assert wrong.exit_code == 2
     assert "hunter2" not in wrong.output
