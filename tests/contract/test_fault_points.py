@@ -20,6 +20,7 @@ from tests.contract.conftest import OpenStore
 from tests.unit.manager.servers import files, server
 from tests.unit.manager.site import ADMIN, Clock, configure, deploy, settings
 from tests.unit.server.support import free_port, greeting
+from usp.errors import UspError
 from usp.manager.app import App
 from usp.manager.catalog import Update
 from usp.manager.control import Controls
@@ -51,9 +52,11 @@ class Fate:
         self.dead = asyncio.Event()
 
     async def step(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        if self.dead.is_set():
+            raise UspError("database.unavailable", "the manager is dead")
         self.steps[name] += 1
         due = (name, self.steps[name]) == self.at
-        if self.dead.is_set() or (due and not self.done):
+        if due and not self.done:
             await self._die()
         found = await call()
         if due:
@@ -68,7 +71,7 @@ class Fate:
 class Mortal:
     """The store, a part of it, or the controls, in the hands of a manager that may die."""
 
-    PARTS = ("items", "versions", "servers", "events")
+    PARTS = ("items", "versions", "servers", "events", "leases")
 
     def __init__(self, real: Any, fate: Fate) -> None:
         self._real = real

@@ -146,6 +146,38 @@ async def test_a_lease(opened: OpenStore) -> None:
     assert await one.leases.take("job", "one", LONG) == Lease("job", "one", 1)
 
 
+async def test_several_leases_at_once(opened: OpenStore) -> None:
+    one, two = await opened(), await opened()
+    assert await one.leases.standing("server/") == []
+    first = await one.leases.take_each(["server/b", "server/a"], "one", LONG)
+    assert first == [Lease("server/a", "one", 1), Lease("server/b", "one", 1)]
+    assert await two.leases.take("rollout/1", "two", LONG) is not None
+    assert await two.leases.take_each(["server/a", "server/c"], "two", LONG) == [Lease("server/c", "two", 1)]
+    standing = await two.leases.standing("server/")
+    assert [(each.name, each.holder) for each in standing] == [
+        ("server/a", "one"),
+        ("server/b", "one"),
+        ("server/c", "two"),
+    ]
+    assert all(200 < each.left <= LONG.total_seconds() for each in standing)
+    await one.leases.release(*first)
+    assert [each.left > 0 for each in await two.leases.standing("server/")] == [False, False, True]
+    taken = await two.leases.take_each(["server/a", "server/b", "server/c"], "two", LONG)
+    assert [lease.fence for lease in taken] == [2, 2, 1], "held for longer, under the same fence"
+
+
+async def test_two_that_take_the_same_leases_do_not_wait_for_each_other(opened: OpenStore) -> None:
+    stores = [await opened(), await opened()]
+    names = [f"server/{n}" for n in range(6)]
+    for _ in range(3):
+        got = await asyncio.gather(
+            *(each.leases.take_each(names[:: 1 - 2 * n], f"m{n}", LONG) for n, each in enumerate(stores))
+        )
+        assert sorted(lease.name for leases in got for lease in leases) == names, "each is held by one"
+        for each, leases in zip(stores, got, strict=True):
+            await each.leases.release(*leases)
+
+
 async def test_a_lease_runs_out_by_the_databases_clock(opened: OpenStore) -> None:
     one, two = await opened(), await opened()
     assert await one.leases.take("job", "one", timedelta(seconds=0.4)) is not None

@@ -149,6 +149,9 @@ async def test_what_was_seen_of_a_server(store: Store) -> None:
     )
     await store.servers.observed("a", ServerState.PENDING, "", at=LATER)
     assert list(await store.servers.all()) == ["a", "dmz"]
+    ages = await store.servers.ages()
+    assert list(ages) == ["dmz"], "the other was never seen"
+    assert 0 <= ages["dmz"] < 30
 
 
 async def test_who_is_cut_off_does_not_overrule_who_sees(opened: OpenStore) -> None:

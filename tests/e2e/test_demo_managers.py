@@ -22,7 +22,7 @@ OLD_SECONDS = 3.0
 @pytest.fixture(scope="module")
 def suite() -> Iterator[Suite]:
     with postgres.running() as server:
-        flags = ("--workers", "1", "--direct", "--managers", "2", "--database", server.url())
+        flags = ("--workers", "1", "--direct", "--managers", "2", "--database", server.argument())
         with running(*flags) as started:
             yield started
 

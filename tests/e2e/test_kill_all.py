@@ -119,7 +119,7 @@ def site() -> Iterator[Site]:
         database = stack.enter_context(postgres.running())
         # What was committed must be there after the kill, as it is in every production.
         database.sql("ALTER DATABASE usp SET synchronous_commit = on")
-        flags = ("--servers", "3", "--managers", "2", "--database", database.url(), "--haproxy")
+        flags = ("--servers", "3", "--managers", "2", "--database", database.argument(), "--haproxy")
         suite = stack.enter_context(running("--workers", "2", *flags, port_base=two_ranges()))
         login = {name: suite.ready["partner"][name] for name in ("username", "password")}
         load = stack.enter_context(Load(suite.ready["haproxy"]["port"], login, PARTNERS))

@@ -1,10 +1,11 @@
 """One seed, one history: managers, servers and administrators for a while in chaos, then in calm; then all must agree.
 
 What must hold at every moment is asserted where it happens (tests/sim/world.py): no server ever runs an older version
-than one that it ran before in this life, or that is known to have been accepted in an earlier one; and no partner ever
-meets a worker at another version than the server's. In the end every server runs the newest version, or, if it refused
-that, the last one that it accepted; run states and draining are as administrators want them; and what the database says
-of all that is true.
+than one that it ran before in this life, or that is known to have been accepted in an earlier one; no partner ever
+meets a worker at another version than the server's; and no two managers hold a server's lease. In the end every server
+runs the newest version, or, if it refused that, the last one that it accepted; run states and draining are as
+administrators want them; and what the database says of all that is true. One manager dies in the calm: another has its
+leases soon, and what is known of servers never gets old.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ from usp.tasks import TaskSet
 
 CHAOS: Final = 40.0
 CALM: Final = 30.0
+DEATH: Final = CHAOS + 22.0
+"""When the manager dies that holds a server then; all others are well."""
+TAKEOVER: Final = 5.0
+"""Seconds until another one holds the lease."""
+AGE: Final = 3.0
+"""Seconds for which a status may not have been renewed, in the calm."""
 NAMES: Final = ("dmz", "dmz2")
 
 
@@ -55,14 +62,16 @@ class Manager:
         self.bell = Bell()
         self._stalled.set()
         self.network = Network(self._servers, self._chaos, self._stalled.wait, self._late)
+        self._store = Store(self._tables, self._chaos, self._stalled.wait)
         pusher = Pusher(
-            cast(RealStore, Store(self._tables, self._chaos, self._stalled.wait)),
+            cast(RealStore, self._store),
             cast(Controls, self.network),
             self.bell,
             PushSettings(interval=1.0, timeout=5.0),
             clock=clock(lambda: self._offset),
             random=self._chaos.random.random,
         )
+        self.holdings = pusher.holdings
         self._tasks = TaskSet()
         self._tasks.spawn(pusher.run(), f"manager {self.number}")
 
@@ -74,7 +83,7 @@ class Manager:
             match self._chaos.random.randrange(5):
                 case 0:
                     self._chaos.tell(f"manager {self.number} dies")
-                    await self.stop()
+                    await self.stop(at_once=self._chaos.happens(0.7))
                     await asyncio.sleep(self._chaos.seconds(10))
                     self.start()
                 case 1:
@@ -90,8 +99,13 @@ class Manager:
                 case _:
                     self.network.cut.clear()
 
-    async def stop(self) -> None:
+    async def stop(self, *, at_once: bool = False) -> None:
+        """At once: killed, and no word comes from it any more."""
+        self._store.dead = at_once
         await self._tasks.cancel()
+
+    def holds(self, server: str) -> bool:
+        return self.holdings.lease(server) is not None
 
 
 async def _server_lives(server: ProxyServer, chaos: Chaos) -> None:
@@ -114,6 +128,28 @@ async def _partners(servers: dict[str, ProxyServer]) -> None:
         for server in servers.values():
             server.partner()
             server.turn()
+
+
+async def _watched(managers: list[Manager], tables: Tables, chaos: Chaos) -> None:
+    """By one manager each; and in the calm, somebody always does."""
+    while True:
+        await asyncio.sleep(0.1)
+        now = asyncio.get_running_loop().time()
+        for name in NAMES:
+            holders = [manager.number for manager in managers if manager.holds(name)]
+            chaos.must(len(holders) <= 1, f"managers {holders} hold {name} at once")
+            if now > DEATH and len(managers) > 1:
+                age = now - tables.seen[name]
+                chaos.must(age <= AGE, f"{name} was last seen {age:.1f} s ago")
+                chaos.must(bool(holders) or now <= DEATH + TAKEOVER, f"nobody holds {name}")
+
+
+async def _death(managers: list[Manager], chaos: Chaos) -> None:
+    await asyncio.sleep(DEATH)
+    holder = next((manager for manager in managers if manager.holds(NAMES[0])), None)
+    if holder is not None and len(managers) > 1:
+        chaos.tell(f"manager {holder.number} dies, and stays dead")
+        await holder.stop(at_once=True)
 
 
 async def _database(tables: Tables, chaos: Chaos) -> None:
@@ -178,6 +214,8 @@ async def _history(chaos: Chaos) -> None:
         *(manager.live() for manager in managers),
         *(_server_lives(server, chaos) for server in servers.values()),
         _partners(servers),
+        _watched(managers, tables, chaos),
+        _death(managers, chaos),
         _database(tables, chaos),
         _administrators(tables, managers, chaos),
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -18,6 +18,7 @@ from usp import plan as planning
 from usp.errors import Problem, UspError
 from usp.manager.catalog import Catalog
 from usp.manager.control import Endpoint
+from usp.manager.store.leases import Lease, Standing
 from usp.manager.store.rows import Event, Pushable, RunState, Server, Version
 from usp.model import ListenerType
 from usp.plan import Spec
@@ -91,6 +92,8 @@ class Tables:
     servers: dict[str, Server] = field(default_factory=dict)
     run_states: dict[str, RunState] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    seen: dict[str, float] = field(default_factory=dict)  # when each server was seen, by the database's clock
+    leases: dict[str, tuple[Lease, float]] = field(default_factory=dict)  # and until when
     down: bool = False
 
 
@@ -102,11 +105,12 @@ class Store:
         self._tables = tables
         self._chaos = chaos
         self._pause = pause
-        self.items = self.servers = self.versions = self.events = self
+        self.dead = False  # its manager is; nothing comes from there any more
+        self.items = self.servers = self.versions = self.events = self.leases = self
 
     async def _done(self, what: Callable[[], T]) -> T:
         await asyncio.sleep(self._chaos.seconds(0.05))
-        if self._tables.down or self._chaos.happens(self._chaos.failing):
+        if self.dead or self._tables.down or self._chaos.happens(self._chaos.failing):
             raise UspError("database.unavailable")
         found = what()
         await self._pause()
@@ -128,9 +132,43 @@ class Store:
             after = replace(before, state=state, reason=reason, checked_at=at)
             if report is not None:
                 after = replace(after, report=report, seen_at=at)
+                self._tables.seen[name] = _now()
             self._tables.servers[name] = after
 
         await self._done(note)
+
+    async def ages(self) -> Mapping[str, float]:
+        return await self._done(lambda: {name: _now() - seen for name, seen in self._tables.seen.items()})
+
+    async def standing(self, prefix: str) -> Sequence[Standing]:
+        def found() -> Sequence[Standing]:
+            return [
+                Standing(name, lease.holder, until - _now()) for name, (lease, until) in self._tables.leases.items()
+            ]
+
+        return await self._done(found)
+
+    async def take_each(self, names: Iterable[str], holder: str, lasting: timedelta) -> Sequence[Lease]:
+        def taken() -> Sequence[Lease]:
+            done = []
+            for name in names:
+                lease, until = self._tables.leases.get(name, (Lease(name, "", 0), 0.0))
+                free = until < _now()
+                if lease.holder == holder or free:
+                    lease = Lease(name, holder, lease.fence + free)
+                    self._tables.leases[name] = lease, _now() + lasting.total_seconds()
+                    done.append(lease)
+            return done
+
+        return await self._done(taken)
+
+    async def release(self, *held: Lease) -> None:
+        def freed() -> None:
+            for lease in held:
+                if self._tables.leases[lease.name][0].fence == lease.fence:
+                    self._tables.leases[lease.name] = lease, _now() - 1e-6
+
+        await self._done(freed)
 
     async def add(self, *events: Event) -> None:
         await self._done(lambda: self._tables.events.extend(events))
@@ -174,6 +212,10 @@ class Store:
             return True
 
         return await self._done(note)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def add_version(tables: Tables, server: str, content: Content) -> int:

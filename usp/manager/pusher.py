@@ -2,7 +2,8 @@
 
 One task per Proxy Server, so that a slow server delays no other. A round is: ask the server how it is, note that in the
 store, decide, act, note what came of it. Whatever is lost or interrupted on the way is seen again in the next round.
-Several managers may do this at once: servers refuse older versions and answer "already" to the one they have.
+Several managers may do this at once: servers refuse older versions and answer "already" to the one they have. To save
+work, only the manager that holds a server's lease does it (usp.manager.holdings), and whoever is rung for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from usp.log import get_logger
 from usp.manager.bell import ANY, Bell
 from usp.manager.catalog import Catalog
 from usp.manager.control import Controls, Endpoint
+from usp.manager.holdings import Holdings
 from usp.manager.reconcile import Action, Decision, Desired, Unreachable, decide
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, RunState, Version
@@ -78,11 +80,13 @@ class Pusher:
         self._clock = clock
         self._random = random
         self._id = f"{int(random() * 1e16):x}"  # not the name: two of one name may run while one is replaced
+        self.holdings = Holdings(store, self._id, settings.interval)
         self._tasks = TaskSet()
         self._watched: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Until cancelled: one task for each enabled Proxy Server of the catalog, as it is now."""
+        self._tasks.spawn(self.holdings.run(), "leases")
         try:
             while True:
                 try:
@@ -96,7 +100,9 @@ class Pusher:
             await self._tasks.cancel()
 
     async def _follow(self, catalog: Catalog) -> None:
-        wanted = {record.id for record in catalog.of_kind(ProxyServer.kind) if record.item.enabled}
+        records = [record for record in catalog.of_kind(ProxyServer.kind) if record.item.enabled]
+        self.holdings.servers = frozenset(record.item.name for record in records)
+        wanted = {record.id for record in records}
         self._watched = {id: task for id, task in self._watched.items() if not task.done()}
         for id in sorted(self._watched.keys() - wanted):
             self._watched.pop(id).cancel()
@@ -104,32 +110,36 @@ class Pusher:
             self._watched[id] = self._tasks.spawn(self._watch(id), f"push {id}")
 
     async def _watch(self, id: str) -> None:
-        watch = _Watch()
-        name = ANY
+        """A round when it is this manager's turn, or when something was ordered here: that is not put off."""
+        watch, name, rung = _Watch(), ANY, True
         while True:
-            try:
-                catalog = await self._store.items.read()
-                record = catalog.records.get(id)
-                if record is not None:
-                    name = record.item.name
-                    await self._round(catalog, record, watch)
-            except UspError as error:  # the store: it is away, or another manager was faster
-                self._say(watch, id, f"{error.code}: {error.message}")
-            await self._bell.wait(self._settings.interval, name)
+            delay = self._settings.interval
+            if rung or self.holdings.is_due(name):
+                try:
+                    catalog = await self._store.items.read()
+                    record = catalog.records.get(id)
+                    if record is not None:
+                        name = record.item.name
+                        delay = max(delay, await self._round(catalog, record, watch))
+                except UspError as error:  # the store: it is away, or another manager was faster
+                    self._say(watch, id, f"{error.code}: {error.message}")
+            else:
+                delay, watch.failures = self.holdings.pause, 0
+            rung = await self._bell.wait(delay, name)
 
-    async def _round(self, catalog: Catalog, record: Record, watch: _Watch) -> None:
-        """Look and act until there is nothing more to do at once."""
+    async def _round(self, catalog: Catalog, record: Record, watch: _Watch) -> float:
+        """Look and act until there is nothing more to do at once; the seconds to wait, if longer than usual."""
         for _ in range(STEPS):
             decision, report = await self._look(catalog, record, watch)
             if not await self._act(catalog, record, watch, decision, report):
-                if decision.delay > self._settings.interval:
-                    await self._bell.wait(decision.delay - self._settings.interval, record.item.name)
-                return
+                return decision.delay
+        return 0.0
 
     async def _look(
         self, catalog: Catalog, record: Record, watch: _Watch, push: tuple[int, PushState] | None = None
     ) -> tuple[Decision, Report | None]:
-        """Ask the server how it is, and note that. `push`: what the store is about to learn of a version."""
+        """Ask the server how it is, and note that; not of the first question that gets no answer, because another
+        manager may get one. `push`: what the store is about to learn of a version."""
         name = record.item.name
         observed = await self._observe(catalog, record)
         watch.failures = watch.failures + 1 if isinstance(observed, Unreachable) else 0
@@ -138,9 +148,12 @@ class Pusher:
         if push is not None and push[0] == desired.version:
             desired = replace(desired, push=push[1], unrecorded=False)
         decision = decide(desired, observed, retry_in=self._retry_in(watch))
-        await self._store.servers.observed(
-            name, decision.state, decision.reason, at=self._clock(), report=report, by=self._id
-        )
+        if watch.failures:
+            await self.holdings.let_go(name)
+        if watch.failures != 1:
+            await self._store.servers.observed(
+                name, decision.state, decision.reason, at=self._clock(), report=report, by=self._id
+            )
         self._say(watch, name, decision.reason)
         return decision, report
 

@@ -17,11 +17,12 @@ from tests.unit.server.support import free_port, greeting
 from usp import log
 from usp.manager.app import App
 from usp.manager.catalog import Delete, Update
+from usp.manager.control import Endpoint
 from usp.manager.pusher import Pusher
 from usp.manager.store.rows import RunState, Server, Version
 from usp.settings import LogLevel, ServerTls
 from usp.snapshot import PROTOCOL, Snapshot
-from usp.status import Ack, Intake, ListenerState, PushState, ServerState
+from usp.status import Ack, Intake, ListenerState, PushState, Report, ServerState
 from usp.tasks import TaskSet
 
 
@@ -40,12 +41,12 @@ async def pushing(folder: Path, management: int) -> AsyncIterator[App]:
 
 
 @asynccontextmanager
-async def pusher(app: App) -> AsyncIterator[None]:
+async def pusher(app: App) -> AsyncIterator[Pusher]:
     made = Pusher(app.store, app.controls, app.bell, app.settings.push, clock=app.clock, random=random.random)
     tasks = TaskSet()
     tasks.spawn(made.run(), "pusher")
     try:
-        yield
+        yield made
     finally:
         await tasks.cancel()
 
@@ -298,6 +299,43 @@ async def test_two_managers_do_not_disturb_each_other(tmp_path: Path, own: Serve
             assert found.age < 3, "on any manager, by the database's clock"
         told = [entry.change.state for entry in await other.store.servers.changes("server")]
         assert [told.count(f"version {number}") for number in range(1, 6)] == [1] * 5, "each change is told once"
+
+
+async def test_one_of_two_managers_looks_and_both_do_what_is_ordered_there(
+    tmp_path: Path, own: ServerTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    management, port = free_port(), free_port()
+    asked = [0, 0]
+
+    def counted(place: int, app: App) -> None:
+        ask = app.controls.status
+
+        async def status(endpoint: Endpoint) -> Report:
+            asked[place] += 1
+            return await ask(endpoint)
+
+        monkeypatch.setattr(app.controls, "status", status)
+
+    async with server(management, own), opened(tmp_path, interval=0.3) as one:
+        await configure(one, management)
+        async with opened(tmp_path, interval=0.3) as two, pusher(one) as first, pusher(two) as second:
+            for place, app in enumerate((one, two)):
+                counted(place, app)
+            await deploy(one, "l", port)
+            await pushed(one)
+            holders = [first.holdings.lease, second.holdings.lease]
+            await eventually(lambda: _true(any(lease("server") for lease in holders)))
+            holder = 0 if holders[0]("server") else 1
+            assert holders[1 - holder]("server") is None
+            asked[:] = [0, 0]
+            await asyncio.sleep(3.0)
+            assert asked[holder] > 2 * asked[1 - holder], "the other one has nothing to do"
+            for app in (one, two):
+                assert (await pushed(app)).push is PushState.APPLIED
+
+
+async def _true(condition: bool) -> bool:
+    return condition
 
 
 async def test_each_decision_is_told_once(

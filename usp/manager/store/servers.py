@@ -48,6 +48,15 @@ class Servers:
             rows = await connection.execute(WITH_AGE.order_by(servers.name))
             return {row.name: _server(row) for row in rows}
 
+    async def ages(self) -> Mapping[str, float]:
+        """server -> seconds since any manager saw it; who was never seen is not in it."""
+        query = select(servers.name, servers.reported_at, utc_now().label("now"))
+        async with self._database.reading() as connection:
+            return {
+                row.name: (row.now - row.reported_at).total_seconds()
+                for row in await connection.execute(query.where(servers.reported_at.is_not(None)))
+            }
+
     async def observed(
         self, name: str, state: ServerState, reason: str, *, at: datetime, report: Report | None = None, by: str = ""
     ) -> None:
