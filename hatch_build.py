@@ -1,7 +1,7 @@
 """Fetches what the manager's web pages need and the repository does not contain: see usp/manager/ui/package.json.
 
 `python hatch_build.py` (that is `make ui`) fetches it into the tree; building a wheel does so too where npm is at hand.
-npm checks the package against the hash in package-lock.json, and runs none of its scripts.
+npm checks the packages against the hashes in package-lock.json, and runs none of their scripts.
 """
 
 from __future__ import annotations
@@ -17,8 +17,20 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 UI = Path(__file__).parent / "usp" / "manager" / "ui"
-TARGET = UI / "swagger-ui"
-FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "LICENSE")
+FILES = {
+    "swagger-ui/swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
+    "swagger-ui/swagger-ui-bundle.js": "swagger-ui-dist/swagger-ui-bundle.js",
+    "swagger-ui/LICENSE": "swagger-ui-dist/LICENSE",
+    "vendor/bootstrap.css": "bootstrap/dist/css/bootstrap.min.css",
+    "vendor/bootstrap.LICENSE": "bootstrap/LICENSE",
+    "vendor/htmx.js": "htmx.org/dist/htmx.min.js",
+    "vendor/hx-sse.js": "htmx.org/dist/ext/hx-sse.min.js",
+    "vendor/htmx.LICENSE": "htmx.org/LICENSE",
+    "vendor/uPlot.css": "uplot/dist/uPlot.min.css",
+    "vendor/uPlot.js": "uplot/dist/uPlot.iife.min.js",
+    "vendor/uPlot.LICENSE": "uplot/LICENSE",
+}
+"""Where each file goes -> where npm puts it."""
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
@@ -30,21 +42,29 @@ class CustomBuildHook(BuildHookInterface[Any]):
         except (OSError, subprocess.CalledProcessError) as error:
             if os.environ.get("USP_REQUIRE_UI"):
                 raise
-            self.app.display_warning(f"without Swagger UI, so /docs will only say how to get it: {error}")
+            self.app.display_warning(f"without what the web UI and /docs need: they will only say so: {error}")
 
 
 def complete() -> bool:
-    return all((TARGET / name).is_file() for name in FILES)
+    """Whether all is there, of the packages that are pinned now."""
+    pinned = UI / "vendor" / "package.json"
+    return (
+        all((UI / name).is_file() for name in FILES)
+        and pinned.is_file()
+        and pinned.read_bytes() == (UI / "package.json").read_bytes()
+    )
 
 
 def fetch() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(UI / name, folder)
-        subprocess.run([*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True)
-        TARGET.mkdir(exist_ok=True)
-        for name in FILES:
-            shutil.copy(Path(folder, "node_modules", "swagger-ui-dist", name), TARGET)
+        quick = ("--fetch-retries=1", "--fetch-timeout=30000")
+        subprocess.run([*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", *quick], cwd=folder, check=True)
+        for name, source in FILES.items():
+            (UI / name).parent.mkdir(exist_ok=True)
+            shutil.copy(Path(folder, "node_modules", source), UI / name)
+    shutil.copy(UI / "package.json", UI / "vendor")
 
 
 def npm() -> list[str]:

@@ -61,6 +61,12 @@ web {
   }
 }
 
+# A line above every page of the web UI, to tell production from a test system.
+ui {
+  # banner        = ""
+  # banner_colour = "grey" # or "blue", "green", "amber", "red"
+}
+
 # Logins of administrators: when they end, what a password must have, how long those wait who fail too often.
 login {
   # idle_timeout     = 1800.0  # seconds without a request

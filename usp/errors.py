@@ -79,6 +79,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "auth.forbidden": (Kind.FORBIDDEN, "the role does not allow this"),
     "auth.locked": (Kind.LIMITED, "too many failed logins; wait before the next one"),
     "auth.busy": (Kind.UNAVAILABLE, "too many logins at this moment; try again"),
+    "auth.forgery": (Kind.FORBIDDEN, "the request was not made by a page of this manager's web UI"),
     "auth.address": (Kind.FORBIDDEN, "the manager's IP Filter does not permit this address"),
     "guard.lockout": (Kind.CONFLICT, "the IP Filter would lock out whoever asks for it"),
     "guard.in_use": (Kind.CONFLICT, "the IP Filter guards UI and API"),

@@ -278,6 +278,21 @@ class PushSettings(Model):
     timeout: Seconds = Field(default=10.0, description="seconds for a server to answer")
 
 
+class UiColour(StrEnum):
+    """Of the banner: each has a contrast that can be read, in light and dark."""
+
+    GREY = "grey"
+    BLUE = "blue"
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+
+
+class UiSettings(Model):
+    banner: str = Field(default="", max_length=200, description='above every page of the web UI, "" is none')
+    banner_colour: UiColour = Field(default=UiColour.GREY, description='"grey", "blue", "green", "amber" or "red"')
+
+
 class ManagerSettings(Model):
     """usp-manager.hcl"""
 
@@ -285,6 +300,7 @@ class ManagerSettings(Model):
     encryption: EncryptionSettings = Field(description="encryption { kek }")
     database: DatabaseSettings = DatabaseSettings()
     web: ManagerWeb = Field(description="web { tls { cert, key } }")
+    ui: UiSettings = UiSettings()
     login: LoginSettings = LoginSettings()
     push: PushSettings = PushSettings()
     log: LogSettings = LogSettings()

@@ -370,7 +370,7 @@ USP is up in {ready["dir"]}
   Or with a key:  add -i {partner["private_key"]}
 {front}  Files land in:  {ready["target"].get("root", "{host}:{port}".format(**ready["target"]))}
 
-  Manager:        {manager["url"]}/api/v1   user {ready["admin"]["username"]}, password {ready["admin"]["password"]}
+  Web UI:         {manager["url"]}   user {ready["admin"]["username"]}, password {ready["admin"]["password"]}
   Command line:   export USP_URL={manager["url"]} USP_CA={ready["admin"]["ca"]} USP_TOKEN={ready["admin"]["token"]}
                   {Path(sys.executable).parent / "usp"} status
 

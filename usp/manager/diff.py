@@ -238,6 +238,14 @@ def _word(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """Whether a push would bring a server anything new. `problem`: why its configuration cannot be made."""
+
+    changed: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Port:
     """An endpoint and the part that listens there."""
 

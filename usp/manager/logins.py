@@ -155,13 +155,14 @@ class Logins:
 
     # --- bearers ---
 
-    async def authenticate(self, bearer: str, peer: str) -> Actor:
-        """Whose token that is; UspError auth.invalid."""
+    async def authenticate(self, bearer: str, peer: str, *, quietly: bool = False) -> Actor:
+        """Whose token that is; UspError auth.invalid. `quietly`: a page that refreshes itself asks, nobody's hand; it
+        does not keep a login from becoming idle."""
         actor = None
         if bearer.startswith(TOKEN_PREFIX):
             actor = await self._by_token(bearer, peer)
         elif bearer.startswith(LOGIN_PREFIX):
-            actor = await self._by_login(bearer, peer)
+            actor = await self._by_login(bearer, peer, quietly=quietly)
         if actor is None:
             raise UspError("auth.invalid", "the token is not valid, or no longer")
         return actor
@@ -178,7 +179,7 @@ class Logins:
             await self._store.users.token_used(token.id, at=now)
         return Actor(user.name, token.role if user.role is Role.ADMIN else user.role, peer, user.id)
 
-    async def _by_login(self, bearer: str, peer: str) -> Actor | None:
+    async def _by_login(self, bearer: str, peer: str, *, quietly: bool) -> Actor | None:
         found = await self._store.users.find_login(digest(bearer))
         if found is None:
             return None
@@ -187,7 +188,7 @@ class Logins:
         if not self._is_alive(login, user):
             await self._store.users.delete_login(login.id)
             return None
-        if now - login.used_at > min(TOUCH, self._idle / 4):
+        if not quietly and now - login.used_at > min(TOUCH, self._idle / 4):
             await self._store.users.login_used(login.id, at=now)
         return Actor(user.name, user.role, peer, user.id, login.id)
 

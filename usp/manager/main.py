@@ -66,11 +66,14 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     from usp.manager.api import application
     from usp.manager.pusher import Pusher
     from usp.manager.rollouts import Runner
+    from usp.manager.ui.site import install
     from usp.manager.web import Web
 
     if settings.encryption.rotation is not None:
         log.warning("kek.rotation", reason="encryption.rotation is set: run `usp-manager rotate-kek`, then remove it")
-    web = Web(application(app), settings.web)
+    site = application(app)
+    install(site, app)
+    web = Web(site, settings.web)
     pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
     runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
     state = Readiness(app.store)

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from usp.errors import UspError
 from usp.manager.bell import Bell
+from usp.manager.catalog import Catalog
 from usp.manager.compile import compile as compiled
-from usp.manager.diff import EMPTY, Difference, Effects, differences, effects
+from usp.manager.diff import EMPTY, Difference, Due, Effects, differences, effects
 from usp.manager.store import Store
-from usp.manager.store.rows import Role, RunState, Version
+from usp.manager.store.rows import Role, RunState, Server, Version
 from usp.manager.users import Actor
 from usp.model import ProxyServer
 from usp.snapshot import Content
@@ -116,6 +118,17 @@ class Pushes:
         self._bell.ring(server)
         return Pushed(version)
 
+    async def due(self, catalog: Catalog, server: Server) -> Due:
+        """What a push of this catalog would mean for a server, of which `desired` is the newest version."""
+        try:
+            async with self._compiling:
+                digest = await asyncio.to_thread(_digest, catalog, server.name)
+        except UspError as error:
+            found = error.problems[0] if error.problems else None
+            return Due(True, f"{'.'.join(map(str, found.loc))}: {found.msg}" if found else error.message)
+        newest = await self._store.versions.find(server.name, server.desired) if server.desired else None
+        return Due(newest is None or newest.digest != digest)
+
     async def active(self, server: str) -> Version | None:
         """The version in force: what the server last reported, or what it last applied, when it has just restarted."""
         report = (await self._store.servers.get(server)).report
@@ -170,3 +183,7 @@ class Pushes:
 
     async def _name(self, key: str) -> str:
         return (await self._store.items.read()).get(ProxyServer.kind, key).item.name
+
+
+def _digest(catalog: Catalog, server: str) -> str:
+    return (catalog.contents.get(server) or compiled(catalog, server)).digest()

@@ -12,6 +12,7 @@ from tests.unit.manager.site import ADMIN, PRIVATE, READER, configure, deploy, o
 from usp.errors import Problem, UspError
 from usp.manager.app import App
 from usp.manager.catalog import Delete, Update
+from usp.manager.diff import Due
 from usp.manager.pushes import POLL_SECONDS
 from usp.manager.store.rows import RunState, Version
 from usp.status import PushState, Report, ServerState
@@ -152,3 +153,21 @@ async def test_two_versions_are_compared(app: App) -> None:
     assert str((await app.pushes.compare("server", 2, 1)).differences[0]) == "Listener 'l' added"
     version, content = await app.pushes.content("server", 1)
     assert (version.number, content.listeners[0].name) == (1, "l")
+
+
+async def test_what_is_due(app: App) -> None:
+    async def due() -> Due:
+        return await app.pushes.due(await app.catalog(), await app.server("server"))
+
+    assert await due() == Due(True), "nothing was ever pushed"
+    await app.pushes.push(ADMIN, "server")
+    assert await due() == Due(False)
+    await deploy(app, "m", 2223)
+    assert await due() == Due(True)
+    await app.pushes.push(ADMIN, "server")
+    assert await due() == Due(False)
+    ip_filter = (await app.catalog()).get("ip-filters", "all")
+    await app.write(ADMIN, [Update("ip-filters", ip_filter.id, {"name": "all", "enabled": False})])
+    found = await due()
+    assert found.changed
+    assert "disabled" in found.problem

@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
-from usp.manager import ui
+from usp import manager
 
 FILES: Final[Mapping[str, str]] = {
     "swagger-ui.css": "text/css",
@@ -75,7 +75,7 @@ router = APIRouter(include_in_schema=False)
 
 def folder() -> Path:
     """Where Swagger UI is, if it is there."""
-    return Path(ui.__file__).parent / "swagger-ui"
+    return Path(manager.__file__).parent / "ui" / "swagger-ui"
 
 
 @router.get("/docs")

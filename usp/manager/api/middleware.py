@@ -46,8 +46,9 @@ class SecurityHeaders:
 class Bugs:
     """An unexpected exception is logged and answered as `internal`, without details."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answer: Callable[[Exception], Response] = errors.unexpected) -> None:
         self._app = app
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -62,7 +63,7 @@ class Bugs:
         except Exception as error:
             if started or scope["type"] != "http":
                 raise  # too late for an answer: the server closes the connection
-            await errors.unexpected(error)(scope, receive, send)
+            await self._answer(error)(scope, receive, send)
 
 
 class Methods:

@@ -1,0 +1,69 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.manager.ui.conftest import PASSWORD, Browser, text_of
+from usp.manager.app import App
+from usp.manager.store.rows import Role
+from usp.manager.ui import login
+from usp.manager.ui.visits import COOKIE
+
+
+async def test_in_and_out(app: App, nobody: Browser) -> None:
+    await app.administrators.add("alice", Role.ADMIN, PASSWORD, author="test")
+    page = await nobody.get("/ui/login")
+    assert page.status_code == 200
+    response = await nobody.login("alice")
+    assert (response.status_code, response.headers["location"]) == (303, "/ui/status")
+    token = nobody.token
+    assert (await app.logins.authenticate(token, "")).name == "alice"
+    response = await nobody.post("/ui/logout")
+    assert (response.status_code, response.headers["location"]) == (303, "/ui/login")
+    assert not nobody.token
+    assert "You are logged out." in text_of(await nobody.get("/ui/login"))
+    nobody.http.cookies.clear()
+    nobody.http.cookies.set(COOKIE, token)
+    assert (await nobody.get("/ui/status")).status_code == 303, "the token is worth nothing any more"
+
+
+async def test_a_refused_login_tells_nothing_and_is_counted(app: App, nobody: Browser) -> None:
+    await app.administrators.add("alice", Role.ADMIN, PASSWORD, author="test")
+    wrong = await nobody.login("alice", "wrong")
+    unknown = await nobody.login("nobody", "wrong")
+    assert wrong.status_code == unknown.status_code == 401
+    assert text_of(wrong).replace("alice", "") == text_of(unknown).replace("nobody", "")
+    assert "wrong" not in wrong.text.replace("Wrong user name", ""), "the password is not sent back"
+    assert not nobody.token
+    for _ in range(4):
+        await nobody.login("alice", "wrong")
+    locked = await nobody.login("alice")
+    assert (locked.status_code, nobody.token) == (429, "")
+    assert int(locked.headers["retry-after"]) > 0
+    assert "Try again in" in text_of(locked)
+
+
+async def test_what_was_typed_comes_back_as_text(nobody: Browser) -> None:
+    probe = '"><script>alert(1)</script>'
+    page = await nobody.post("/ui/login", username=probe, password="x", next=probe)
+    assert page.status_code == 401
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert" in page.text
+
+
+async def test_a_password_that_nobody_can_have_costs_little(nobody: Browser) -> None:
+    assert (await nobody.login("alice", "x" * 4000)).status_code == 401
+    assert (await nobody.login("alice", "x" * 5000)).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/ui/events?file=a", "/ui/status"])
+def test_after_the_login_one_is_where_one_wanted_to_be(path: str) -> None:
+    assert login.inside(path) == path
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "//evil.example/ui/", "https://evil.example/ui/", "/ui/\\evil", "/ui/\n", "/ui/login", "/uix"]
+)
+def test_but_nowhere_else(path: str) -> None:
+    assert login.inside(path) == "/ui/status"
