@@ -84,6 +84,12 @@ push {
   # timeout  = 10.0
 }
 
+# The audit trail in the database (docs/audit.md).
+events {
+  # days                = 90 # to keep what servers tell of partners; 0 = forever
+  # administration_days = 0  # to keep what administrators did; 0 = forever
+}
+
 log {
   # level       = "INFO" # TRACE, DEBUG, INFO, WARN or ERROR
   # path        = ""     # "" = standard output

@@ -64,9 +64,21 @@ log {
   # max_age     = 0      # days to keep them; 0 = forever
 }
 
-# One JSON object per line: logins, files, sessions.
+# One JSON object per line: logins, files, sessions (docs/audit.md). Managers fetch and store them.
 audit {
-  # path = "" # "" = standard output
+  # path  = "" # "" = standard output
+  # spool = 16 # megabytes of lines that wait in memory for the managers; 0 = they get none
+
+  # syslog { # RFC 5424 over TLS
+  #   host     = "log.example.org"
+  #   port     = 6514
+  #   tls      = true     # false = plain TCP
+  #   ca       = ""       # "" = the CAs of this machine
+  #   cert     = ""       # of this server, if the syslog server wants one
+  #   key      = ""
+  #   facility = "local0" # auth, authpriv, ftp, or local0 to local7
+  #   buffer   = 4        # megabytes that wait in memory while it is away
+  # }
 }
 
 # /livez, /readyz and /metrics.

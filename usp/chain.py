@@ -57,7 +57,9 @@ class Chain:
         """`line`, a JSON object with at least one field, with its place in the chain."""
         last = self.last
         seq = last.seq + 1
-        body = f'{line[:-1]},"server":"{last.server}","chain":"{last.chain}","seq":{seq}'.encode()
+        body = f'{line[:-1]},"server":"{last.server}","chain":"{last.chain}","seq":{seq}'.encode(
+            "utf-8", "backslashreplace"
+        )
         hash = _hash(last.hash, body)
         self.last = Link(last.server, last.chain, seq, hash)
         return body + f',"hash":"{hash}"}}'.encode()

@@ -56,10 +56,6 @@ class Writer:
         self._queue.put(line)
         return True
 
-    def put_text(self, text: str) -> bool:
-        """Queue a line of text without its newline, such as an audit line."""
-        return self.put(text.encode("utf-8", "backslashreplace") + b"\n")
-
     def reopen(self) -> None:
         self._output.stale = True
 

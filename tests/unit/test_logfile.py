@@ -35,7 +35,7 @@ def test_lines_are_appended(tmp_path: Path) -> None:
     path.write_text("before\n")
     writer = Writer(str(path))
     assert writer.put(b"one\n")
-    assert writer.put_text("two \udcff")
+    assert writer.put(b"two \\udcff\n")
     writer.close()
     assert path.read_text() == "before\none\ntwo \\udcff\n"
     assert writer.dropped == 0
@@ -110,7 +110,7 @@ def test_many_writers_share_a_file(tmp_path: Path) -> None:
     writers = [Writer(str(path)) for _ in range(4)]
     for number in range(500):
         for name, writer in enumerate(writers):
-            writer.put_text(f"{name} {number} " + "x" * 50)
+            writer.put(f"{name} {number} {'x' * 50}\n".encode())
     for writer in writers:
         writer.close()
     lines = path.read_text().splitlines()

@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError
 from yarl import URL
 
 from usp import tls
+from usp.chain import Link
 from usp.diagnosis import LIMIT, MARGIN, Diagnosis, KeyScan, Probe
 from usp.errors import CODES, UspError
 from usp.manager.catalog import Catalog
@@ -80,6 +81,7 @@ class Controls:
     """Connections to all servers. What goes wrong is server.unreachable, server.identity, or key.unusable."""
 
     def __init__(self, timeout: float) -> None:
+        self._patience = timeout
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
         self._clients: dict[str, tuple[Endpoint, aiohttp.ClientSession]] = {}
         self._diagnosing = asyncio.Semaphore(MAX_DIAGNOSES)
@@ -109,6 +111,12 @@ class Controls:
         """Whether the server did it. (One of an older release cannot.)"""
         verb = "drain" if drained else "undrain"
         return not await self._ask(endpoint, "POST", f"/v1/{verb}", refusals={404})
+
+    async def events(self, endpoint: Endpoint, stored: Link, patience: float) -> list[bytes]:
+        """Audit lines that are not stored yet; none after `patience` seconds, or from a server of an older release."""
+        path = f"/v1/events?chain={stored.chain}&after={stored.seq}&wait={patience:g}"
+        answer = await self._ask(endpoint, "GET", path, refusals={404}, timeout=patience + self._patience)
+        return [] if _refusal(answer) or not answer.startswith(b"{") else answer.split(b"\n")
 
     async def sessions(self, endpoint: Endpoint) -> tuple[SessionStatus, ...]:
         return self._parsed(_Sessions, await self._ask(endpoint, "GET", "/v1/sessions")).sessions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,7 +17,7 @@ from usp import daemon, health, sdnotify, tasks
 from usp.errors import UspError
 from usp.log import get_logger
 from usp.manager.db import db
-from usp.settings import ManagerSettings
+from usp.settings import EventSettings, ManagerSettings
 
 log = get_logger(__name__)
 
@@ -64,6 +64,7 @@ async def run(settings: ManagerSettings, stop: asyncio.Event) -> None:
 
 async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> None:
     from usp.manager.api import application
+    from usp.manager.collect import Collector
     from usp.manager.pusher import Pusher
     from usp.manager.rollouts import Runner
     from usp.manager.ui.site import install
@@ -75,6 +76,7 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     install(site, app)
     web = Web(site, settings.web)
     pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
+    collector = Collector(app.store, app.controls, clock=app.clock, random=random.random)
     runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
     state = Readiness(app.store)
     healthy = await health.start(settings.metrics, state.unready)
@@ -82,9 +84,10 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     try:
         await web.start()
         helpers.spawn(pusher.run(), "pusher")
+        helpers.spawn(collector.run(), "collector")
         helpers.spawn(runner.run(), "rollouts")
         helpers.spawn(state.watch(), "readiness")
-        helpers.spawn(_tidy(app.store), "tidying")
+        helpers.spawn(_tidy(app.store, settings.events, app.clock), "tidying")
         helpers.spawn(app.expiring.mine.watch(), "certificates")
         daemon.on_reload(lambda anew: _reload(web, app.expiring, anew))
         sdnotify.notify(READY=1, STATUS="serving")
@@ -119,12 +122,16 @@ class Readiness:
             await asyncio.sleep(1.0)
 
 
-async def _tidy(store: Any) -> None:
+async def _tidy(store: Any, events: EventSettings, clock: Callable[[], datetime]) -> None:
     """Forget now and then what nobody will ask for any more."""
+    from usp.manager.collect import keep
+
+    holder = str(uuid4())
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         try:
             await store.tidy()
+            await keep(store, events, holder, clock)
         except UspError as error:
             log.warning("database.not_tidied", exc_info=error)
 

@@ -17,12 +17,14 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from usp import tls
+from usp.chain import Link
 from usp.diagnosis import KeyScan, Probe
 from usp.errors import Kind, Problem, UspError
 from usp.log import get_logger
 from usp.model import Model
 from usp.plan import Spec
 from usp.server.supervisor import Supervisor
+from usp.server.trail import Trail
 from usp.settings import ServerWeb
 from usp.snapshot import ListenerSpec, Snapshot, TunnelSpec
 from usp.status import AckResult, Complaint
@@ -47,6 +49,11 @@ STATUS: Final[dict[Kind, int]] = {
     Kind.INTERNAL: 500,
 }
 
+MAX_WAIT: Final = 30.0
+"""Seconds that a manager may wait for audit lines."""
+BATCH: Final = 512 * 1024
+"""Bytes of audit lines in one answer."""
+
 BOOT: Final = "USP-Boot"
 """The header that says which life of the server (`boot` of its report) a push is meant for."""
 
@@ -55,16 +62,17 @@ _KINDS: Final[dict[str, type[Spec]]] = {"listeners": ListenerSpec, "tunnels": Tu
 Parsed = TypeVar("Parsed", bound=Model)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SUPERVISOR: Final = web.AppKey("supervisor", Supervisor)
+TRAIL: Final = web.AppKey("trail", Trail)
 
 
 class Control:
     """The management port. The listening socket stays; a reload puts a new TLS context behind it."""
 
-    def __init__(self, supervisor: Supervisor, settings: ServerWeb) -> None:
+    def __init__(self, supervisor: Supervisor, trail: Trail, settings: ServerWeb) -> None:
         self._settings = settings
         self._context = _context(settings)
         self._runner = web.AppRunner(
-            application(supervisor),
+            application(supervisor, trail),
             access_log=None,
             handle_signals=False,
             keepalive_timeout=KEEPALIVE_TIMEOUT,
@@ -102,13 +110,15 @@ class Control:
         )
 
 
-def application(supervisor: Supervisor) -> web.Application:
+def application(supervisor: Supervisor, trail: Trail) -> web.Application:
     app = web.Application(middlewares=[_errors, _managers_only], client_max_size=MAX_BODY)
     app[SUPERVISOR] = supervisor
+    app[TRAIL] = trail
     app.add_routes(
         [
             web.get("/v1/status", _status),
             web.put("/v1/snapshot", _put_snapshot),
+            web.get("/v1/events", _events),
             web.get("/v1/sessions", _sessions),
             web.delete("/v1/sessions/{id}", _kill_session),
             web.get("/v1/ledger", _ledger),
@@ -161,6 +171,18 @@ async def _put_snapshot(request: web.Request) -> web.Response:
     snapshot = _parsed(Snapshot, await _body(request))
     ack = await request.app[SUPERVISOR].apply(snapshot, request.headers.get(BOOT, ""))
     return _answer(ack, 409 if ack.result is AckResult.REJECTED else 200)
+
+
+async def _events(request: web.Request) -> web.Response:
+    """Audit lines that managers do not have. They have those of `chain` up to number `after`."""
+    query = request.query
+    try:
+        stored = Link("", query.get("chain", ""), int(query.get("after", "0")))
+        patience = min(max(float(query.get("wait", "0")), 0.0), MAX_WAIT)
+    except ValueError:
+        raise UspError("request.invalid", "after and wait are numbers") from None
+    lines = await request.app[TRAIL].fetch(stored, BATCH, patience)
+    return web.Response(body=b"\n".join(lines), content_type="application/x-ndjson")
 
 
 async def _sessions(request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ the loopback bind for health and metrics)."""
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Final
 
 from usp import daemon, health, sdnotify, tasks
@@ -13,7 +14,10 @@ from usp.log import get_logger
 from usp.logfile import Writer
 from usp.server.agent import Agent
 from usp.server.control import Control
+from usp.server.spool import Spool
 from usp.server.supervisor import Supervisor
+from usp.server.syslog import Syslog
+from usp.server.trail import GOODBYE, Trail, before
 from usp.settings import ServerSettings, ServerWeb
 
 log = get_logger(__name__)
@@ -21,20 +25,30 @@ log = get_logger(__name__)
 
 async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
     """Serve until `stop`, then drain. However it ends, no worker is left."""
+    found = before(settings.audit.path, settings.name, lambda: secrets.token_hex(8))
+    syslog = Syslog(settings.audit.syslog, settings.name) if settings.audit.syslog else None
     audit = Writer(settings.audit.path)
-    supervisor = Supervisor(settings, audit.put_text)
+    trail = Trail(audit, Spool(settings.audit.spool << 20), found, syslog)
+    sending = tasks.TaskSet()
+    if syslog is not None:
+        sending.spawn(syslog.run(), "syslog")
+    supervisor = Supervisor(settings, trail.put)
     try:
-        control = Control(supervisor, settings.web)
+        control = Control(supervisor, trail, settings.web)
         agent = Agent(settings.agent, supervisor.advice)
         healthy = await health.start(settings.metrics, supervisor.unready, supervisor.counted)
         try:
             await _serve(settings, supervisor, control, agent, audit, stop)
+            await trail.stop()
+            if syslog is not None:
+                await syslog.flush(GOODBYE)
         finally:
             await agent.close()
             await control.close()
             await healthy.close()
     finally:
         await supervisor.kill()
+        await sending.cancel()
         audit.close()
 
 

@@ -359,7 +359,8 @@ class Slot:
             if isinstance(message, Ready):
                 self.bring_up()
             elif isinstance(message, Events):
-                self._audit("\n".join(message.lines))
+                for line in message.lines:
+                    self._audit(line)
             elif isinstance(message, Metrics):
                 self._counted.update(self.number, message.samples)
 

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.unit.manager.site import CA, SERVER
-from tests.unit.server.support import settings, supervised
+from tests.unit.server.support import settings, supervised, trail
 from usp import pki
 from usp.server.control import Control
 from usp.server.supervisor import Supervisor
+from usp.server.trail import Trail
 from usp.settings import ServerTls
 
 
@@ -22,11 +23,11 @@ def files(folder: Path, who: pki.Identity = SERVER, ca: pki.Identity = CA) -> Se
 
 
 @asynccontextmanager
-async def server(port: int, tls: ServerTls) -> AsyncIterator[Supervisor]:
-    """The server `server` on that management port."""
+async def server(port: int, tls: ServerTls, told: Trail | None = None) -> AsyncIterator[Supervisor]:
+    """The server `server` on that management port; `told` is its audit trail."""
     effective = settings(workers=1, port=port, tls=tls, drain=0.2)
     async with supervised(effective) as supervisor:
-        control = Control(supervisor, effective.web)
+        control = Control(supervisor, told or trail(), effective.web)
         await control.start()
         try:
             yield supervisor

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from tests.ports import LOOPBACK as LOOPBACK
 from tests.ports import free_port as free_port
+from usp.chain import Link
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.limits import Limits
 from usp.model import FilterAction, ListenerType, Startup
 from usp.secret import Secret
+from usp.server.spool import Spool
 from usp.server.supervisor import Supervisor
+from usp.server.trail import Before, Trail
 from usp.settings import ServerLimits, ServerSettings, ServerTls, ServerWeb
 from usp.snapshot import (
     ClientSpec,
@@ -153,3 +156,16 @@ async def supervised(
         yield supervisor
     finally:
         await supervisor.kill()
+
+
+class Lines(list[bytes]):
+    """A sink of a trail."""
+
+    dropped = 0
+
+    def put(self, line: bytes) -> None:
+        self.append(line)
+
+
+def trail(file: Lines | None = None, size: int = 1 << 20) -> Trail:
+    return Trail(file if file is not None else Lines(), Spool(size), Before(Link("server", "00000000000000aa")))

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.unit.server.support import free_port, greeting, listener, settings, snapshot, supervised, tunnel
+from tests.unit.server.support import free_port, greeting, listener, settings, snapshot, supervised, trail, tunnel
 from usp import pki, tls
 from usp.errors import Kind, UspError
 from usp.model import Startup
@@ -69,7 +69,7 @@ def written(folder: Path, who: pki.Identity, ca: pki.Identity) -> ServerTls:
 async def site(files: ServerTls) -> AsyncIterator[Site]:
     effective = settings(workers=1, port=free_port(), tls=files)
     async with supervised(effective) as supervisor:
-        port = Control(supervisor, effective.web)
+        port = Control(supervisor, trail(), effective.web)
         await port.start()
         yield Site(effective, supervisor, port)
         await port.close()
@@ -195,7 +195,7 @@ async def test_bodies_without_a_stated_length_are_bounded_too(
 ) -> None:
     monkeypatch.setattr(control, "MAX_BODY", 1000)
     effective = settings(workers=1, port=free_port(), tls=files)
-    port = Control(Supervisor(effective, lambda line: None), effective.web)
+    port = Control(Supervisor(effective, lambda line: None), trail(), effective.web)
     await port.start()
 
     async def endless() -> AsyncIterator[bytes]:
@@ -261,7 +261,7 @@ async def test_a_reload_is_for_new_connections(site: Site, manager: Api, tmp_pat
 
 
 async def test_a_port_that_is_taken(site: Site) -> None:
-    second = Control(site.supervisor, site.settings.web)
+    second = Control(site.supervisor, trail(), site.settings.web)
     with pytest.raises(UspError, match="cannot listen on management address"):
         await second.start()
     await second.close()
@@ -269,3 +269,17 @@ async def test_a_port_that_is_taken(site: Site) -> None:
 
 def test_every_kind_of_failure_has_a_status() -> None:
     assert STATUS.keys() == set(Kind)
+
+
+async def test_managers_fetch_audit_lines(manager: Api, site: Site) -> None:
+    async def fetched(query: str) -> list[str]:
+        url = f"https://127.0.0.1:{site.port}/v1/events{query}"
+        async with manager.session.get(url) as response:
+            return [line[:40] for line in (await response.text()).splitlines()]
+
+    assert len(await fetched("")) == 1
+    assert len(await fetched("?chain=00000000000000aa&after=0&wait=0")) == 1
+    assert await fetched("?chain=00000000000000aa&after=1&wait=0.05") == []
+    for query in ("?after=x", "?wait=x"):
+        status, error = await manager("GET", f"/v1/events{query}")
+        assert (status, error["code"]) == (400, "request.invalid")

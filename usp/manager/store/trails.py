@@ -45,6 +45,13 @@ class Trails:
                 for row in await connection.execute(query.where(chains.server == server) if server else query)
             ]
 
+    async def newest(self, server: str) -> Link | None:
+        """The last line that is stored of the server's newest chain."""
+        mine = select(schema.event_chain).where(chains.server == server).order_by(chains.begun_at.desc()).limit(1)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(mine)).first()
+        return None if row is None else Link(row.server, row.chain, row.seq, row.hash)
+
     async def take(self, events: Sequence[tuple[Event, str]], at: datetime) -> int:
         """Store the events (each with its hash) of one chain that are not stored yet; how many that were."""
 
