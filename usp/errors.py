@@ -71,6 +71,7 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "tunnel.not_allowed": (Kind.FORBIDDEN, "the Proxy Client's allow list does not permit this target"),
     "tunnel.key_mismatch": (Kind.FORBIDDEN, "the peer's key on the tunnel is not the configured one"),
     "tunnel.hello_refused": (Kind.FORBIDDEN, "the tunnel's hello was refused"),
+    "scan.failed": (Kind.UNAVAILABLE, "the content scanner gave no verdict"),
     "sftp.protocol": (Kind.INVALID, "malformed SFTP"),
     "sftp.limit": (Kind.LIMITED, "too many SFTP requests open at once"),
     # administration

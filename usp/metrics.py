@@ -62,6 +62,7 @@ OPERATIONS_DENIED_TOTAL = _counter(
 AUDIT_DROPPED_TOTAL = _counter(
     "usp_audit_dropped_total", "Audit lines lost for the file, the managers or syslog, which did not keep up", "sink"
 )
+SCANS_TOTAL = _counter("usp_scans_total", "Uploads scanned, by what the scan found", "listener", "verdict")
 LOOP_LAG = _gauge("usp_loop_lag_seconds", "How late a worker's event loop was when it last reported", "slot")
 PUSH_TOTAL = _counter("usp_push_total", "Configuration pushes by what became of them", "state")
 EVENTS_TOTAL = _counter("usp_events_total", "Events of servers that this manager has stored")

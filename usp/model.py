@@ -28,6 +28,7 @@ from usp.algorithms import Algorithms
 from usp.combinations import RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
 from usp.errors import Problem
 from usp.policy import Policy
+from usp.scan import Scan
 from usp.secret import Secret
 
 
@@ -186,6 +187,7 @@ class Rule(Item):
     password: Secret | None = Field(default=None, description="Dedicated credentials")
     private_key: Annotated[str, Ref("private-keys")] | None = Field(default=None, description="Dedicated credentials")
     policy: Policy = Field(default=Policy(), description="What partners may do over SFTP")
+    scan: Scan | None = Field(default=None, description="Uploads are scanned before they appear at the target")
 
     def problems(self) -> Iterator[Problem]:
         if (self.inbound_method, self.inbound_source, self.outbound_credentials) not in RULE_COMBINATIONS:

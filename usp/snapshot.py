@@ -33,6 +33,7 @@ from usp.model import (
     Weight,
 )
 from usp.policy import Policy
+from usp.scan import Scan
 from usp.secret import REVEAL, Secret
 
 PROTOCOL: Final = 2
@@ -91,6 +92,7 @@ class RuleSpec(Model):
     trusted_ca_keys: tuple[str, ...] = ()
     dedicated: CredentialsSpec | None = None
     policy: Policy = Policy()
+    scan: Scan | None = None
 
 
 class NodeSpec(Model):

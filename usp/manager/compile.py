@@ -196,6 +196,7 @@ class _Compiler:
             else (),
             dedicated=self._dedicated(record, rule),
             policy=rule.policy,
+            scan=rule.scan,
         )
 
     def _repository(self, record: Record, rule: Rule) -> str | None:

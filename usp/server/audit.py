@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from usp.sftp.records import Changed, FileClosed, Observed, Opened, Record, printable
+from usp.sftp.records import Changed, FileClosed, LeftBehind, Observed, Opened, Record, Scanned, printable
 
 JsonValue = str | int | float
 
@@ -44,6 +44,18 @@ def facts(record: Record) -> dict[str, JsonValue]:
         case Observed():
             reason = record.reason
             return {"event": _named(record.op), **_paths(record.paths), "reason": reason, "outcome": "observed"}
+        case Scanned():
+            return {
+                "event": "file.scanned",
+                "path": printable(record.path),
+                "verdict": str(record.finding),
+                **({"text": record.text} if record.text else {}),
+                "size": record.size,
+                "outcome": "ok" if record.passed else "denied",
+            }
+        case LeftBehind():
+            paths = _paths((record.path, record.real))
+            return {"event": "file.left_behind", **paths, **_outcome(record.status)}
     return {  # Denied
         "event": _named(record.op),
         **_paths(record.paths),

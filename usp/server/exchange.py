@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import asyncssh
 
+from usp.server.screening import Screening
 from usp.sftp.records import Record
 from usp.sftp.relay import Close, Relay, Step
 from usp.sftp.wire import Bytes
@@ -27,6 +28,10 @@ from usp.ssh.connect import ClientConnection, Congestion, ServerConnection
 from usp.ssh.fastpath import write
 
 AnyChannel: TypeAlias = asyncssh.SSHServerChannel[bytes] | asyncssh.SSHClientChannel[bytes]
+
+
+CLEARING: Final = 10.0
+"""Seconds for removing what a partner who went left half done."""
 
 
 class Host(Protocol):
@@ -76,7 +81,7 @@ class Valve:
 class Exchange:
     """`bytes_in` came from the partner, `bytes_out` from the target. `broken`: the partner went without closing."""
 
-    def __init__(self, host: Host, relay: Relay) -> None:
+    def __init__(self, host: Host, relay: Relay | Screening) -> None:
         self.bytes_in = 0
         self.bytes_out = 0
         self.broken = False
@@ -91,12 +96,16 @@ class Exchange:
         self._host = host
         self._relay = relay
         self._finished = False
+        self._eof_due = False
+        self._clear = asyncio.Event()  # of what may be needed still at the target
+        if isinstance(relay, Screening):
+            relay.attach(self)
 
     def from_partner(self, data: bytes) -> None:
         self.bytes_in += len(data)
         self._host.active()
         try:
-            self._perform(self._relay.from_inbound(data))
+            self.perform(self._relay.from_inbound(data))
         except Exception as exc:  # asyncssh would swallow it
             self._host.crashed(exc)
 
@@ -104,18 +113,19 @@ class Exchange:
         self.bytes_out += len(data)
         self._host.active()
         try:
-            self._perform(self._relay.from_outbound(data))
+            self.perform(self._relay.from_outbound(data))
         except Exception as exc:
             self._host.crashed(exc)
 
     def partner_eof(self) -> None:
         self.partner_done = True
         try:
-            self._perform(self._relay.inbound_eof())
+            self.perform(self._relay.inbound_eof())
         except Exception as exc:
             self._host.crashed(exc)
-        if self.target_end.channel:
-            self.target_end.channel.write_eof()
+        self._eof_due = True
+        if self._relay.settled:
+            self.settled()
 
     def target_eof(self) -> None:
         if self.partner_end.channel:
@@ -149,13 +159,44 @@ class Exchange:
         self.broken = exc is not None
         self.partner_done = True
         self.from_partner_valve.detach()
+        self.perform(self._relay.abandon())
+        if self._relay.settled:
+            self.settled()
+        else:
+            self._partner_full.clear()  # what comes for it is dropped
+            self._settle()
+            asyncio.get_running_loop().call_later(CLEARING, self._close_target)
+        self._finish_when_both_closed()
+
+    def settled(self) -> None:
+        """Nothing needs to be done at the target any more: it may hear of the partner's end."""
+        self._clear.set()
+        if self.partner_done and self.partner_end.channel is None:
+            self._close_target()
+        elif self._eof_due and self.target_end.channel:
+            self.target_end.channel.write_eof()
+
+    async def cleared(self) -> None:
+        """The partner has gone: until what it left half done at the target is removed, or cannot be."""
+        self.perform(self._relay.abandon())
+        if not self._relay.settled and self.target_end.channel:
+            try:
+                async with asyncio.timeout(CLEARING):
+                    await self._clear.wait()
+            except TimeoutError:
+                pass  # what is left is told by `finish`
+
+    def crashed(self, exc: Exception) -> None:
+        self._host.crashed(exc)
+
+    def _close_target(self) -> None:
         if self.target_end.channel:
             self.target_end.channel.close()
-        self._finish_when_both_closed()
 
     def target_closed(self) -> None:
         self.target_first = not self.partner_done
         self.from_target_valve.detach()
+        self._clear.set()
         # Later, because when the whole connection to the target was lost the session first says so to the partner.
         asyncio.get_running_loop().call_soon(self._close_partner)
         self._finish_when_both_closed()
@@ -184,7 +225,7 @@ class Exchange:
             self.finish()
             self._host.exchange_ended(self)
 
-    def _perform(self, step: Step) -> None:
+    def perform(self, step: Step) -> None:
         if step.to_outbound:
             _write(self.target_end.channel, step.to_outbound)
         if step.to_inbound:

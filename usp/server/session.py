@@ -34,6 +34,8 @@ from usp.server.inbound import ChannelGrant, PartnerServer, SftpChannel
 from usp.server.messages import Partner
 from usp.server.pool import Destination, Lease, Pool
 from usp.server.prepared import Door
+from usp.server.scanner import Scanner, Way
+from usp.server.screening import Screening
 from usp.server.story import Story
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
@@ -93,6 +95,7 @@ class Session:
         barred: Callable[[str], bool] = lambda username: False,
         pool: Pool | None = None,
         trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free(),
+        scanner: Scanner | None = None,
     ) -> None:
         """`link` finds the link to dial through; `tell` takes the facts for the audit log. `decided` takes whether
         a user name was admitted, or denied by whoever judged it; `barred` says whether logins of a user name are to be
@@ -112,6 +115,7 @@ class Session:
         self._barred = barred
         self._pool = pool or Pool(Watch(lambda path: link(), lambda health: None, limits.connect), limits.connect)
         self._trial = trial
+        self._scanner = scanner or Scanner()
         self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
         self._partner: PartnerConnection | None = None
@@ -174,6 +178,7 @@ class Session:
             if timer:
                 timer.cancel()
         for exchange in tuple(self._exchanges):
+            await exchange.cleared()
             exchange.finish()
             self.exchange_ended(exchange)
         if self._lease:
@@ -238,7 +243,7 @@ class Session:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, AWAY)
         if len(self._exchanges) >= MAX_CHANNELS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
-        exchange = Exchange(self, self._relay())
+        exchange = Exchange(self, self._screened(self._relay()))
         self._exchanges.add(exchange)
         open_target = partial(self._open, exchange, self._lease)
         return SftpChannel(self._partner, open_target, exchange.from_partner_valve.is_shut), exchange.partner_end
@@ -254,6 +259,14 @@ class Session:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, AWAY)
         self._story.describe(root=printable(path))
         return Relay(policy, root=Root(path), now=time.time)
+
+    def _screened(self, relay: Relay) -> Relay | Screening:
+        """With what the Rule has scanned."""
+        scan = self._door.node.rule.scan
+        if scan is None:
+            return relay
+        way = Way(scan, self._find_link if self._door.listener.path is not None else None)
+        return Screening(relay, scan, partial(self._scanner.scan, way, self._source[0]))
 
     async def _open(self, exchange: Exchange, lease: Lease) -> bool:
         """The partner asked for `sftp`: it is granted once the target has."""

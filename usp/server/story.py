@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from usp import metrics
 from usp.log import get_logger
 from usp.server.audit import JsonValue, facts
-from usp.sftp.records import Denied, Observed, Record, printable
+from usp.sftp.records import Denied, Observed, Record, Scanned, printable
 from usp.status import Outcome
 
 log = get_logger(__name__)
@@ -60,6 +60,8 @@ class Story:
             told = facts(record)
             if isinstance(record, Denied | Observed):
                 metrics.OPERATIONS_DENIED_TOTAL.labels(self._listener, told["outcome"]).inc()
+            elif isinstance(record, Scanned):
+                metrics.SCANS_TOTAL.labels(self._listener, told["verdict"]).inc()
             self._tell({**self._who, **told})
 
     def ended(self, outcome: Outcome, bytes_in: int, bytes_out: int) -> None:

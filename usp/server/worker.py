@@ -32,6 +32,7 @@ from usp.server.journal import Journal
 from usp.server.messages import ToWorker
 from usp.server.pool import Pool
 from usp.server.prepared import Prepared, link_timing, prepare
+from usp.server.scanner import Scanner
 from usp.server.session import Limits, Session
 from usp.server.trials import Trial, Trials, free
 from usp.server.tunnels import Link, Links
@@ -68,6 +69,7 @@ class Worker:
         self._pool = Pool(self._watch, limits.connect_timeout)
         self._passwords = Passwords(remember=REMEMBERED_SECONDS)
         self._barred = Barred()
+        self._scanner = Scanner()
         self._trials = Trials(channel.post)
         self._journal = Journal(channel.post, lambda: channel.queued >= MAX_QUEUED)
         self._now = asyncio.get_running_loop().time
@@ -215,7 +217,10 @@ class Worker:
             return self._trials.trial(ticket.session, door.target.spec.name, username[:MAX_USERNAME])
 
         decided, tell = partial(self._decided, ticket.session), self._journal.tell
-        return Session(ticket, door, self._limits, find_link, tell, self._passwords, decided, barred, self._pool, trial)
+        return Session(
+            ticket, door, self._limits, find_link, tell, self._passwords, decided, barred, self._pool, trial,
+            self._scanner,
+        )  # fmt: skip
 
     def _find_link(self, path: PathSpec) -> Link | None:
         return self._links.get(path.tunnel, path.client)

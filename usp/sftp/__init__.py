@@ -10,5 +10,6 @@ A map, from the bytes up; each module knows only those above it:
 - `framing`  a byte stream cut into packets, without copying what passes
 - `policy`   the seam where an operation is allowed or denied, and a Rule's policy made ready
 - `records`  facts for the audit log
+- `orders`, `uploads`, `quarantine`  a stage behind the relay: files that wait for the verdict of a content scan
 - `relay`    the session machine: start reading there
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from usp.scan import Finding
 from usp.sftp.packets import Attrs
 
 
@@ -81,7 +82,30 @@ class Observed:
     reason: str
 
 
-Record: TypeAlias = Opened | FileClosed | Changed | Denied | Observed
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A verdict on an upload, of which `size` bytes are at the target. `passed`: it gets its name there."""
+
+    path: bytes
+    finding: Finding
+    text: str
+    size: int
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """An upload that does not appear could not be removed: it is there under its temporary name.
+
+    `status` as above: None if the target did not say.
+    """
+
+    path: bytes
+    real: bytes
+    status: int | None
+
+
+Record: TypeAlias = Opened | FileClosed | Changed | Denied | Observed | Scanned | LeftBehind
 
 
 def printable(path: bytes) -> str:

@@ -187,6 +187,15 @@ class Relay:
             self._end("partner", malformed("the stream ends in the middle of a packet"))
         return Step((), (), (), self._close)
 
+    def abandon(self) -> Step:
+        """The partner has gone. Nothing that it began needs to be undone (see `usp.server.screening`)."""
+        return Step((), (), (), self._close)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing needs to be done any more before the target may go."""
+        return True
+
     def finish(self) -> Sequence[Record]:
         """The session is over: what was still open or unanswered. Nothing may be fed after it."""
         for asked in self._asked.values():

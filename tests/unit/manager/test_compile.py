@@ -20,6 +20,7 @@ from usp.model import (
     Startup,
 )
 from usp.policy import Policy
+from usp.scan import Scan
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,
@@ -89,6 +90,20 @@ def test_policies_of_rules_and_accounts() -> None:
     assert b"policy" not in before.to_wire()
     (repository,) = content.repositories
     assert {account.username: account.policy for account in repository.accounts}["acme@example.org"] == Policy()
+    assert Content.model_validate_json(content.to_wire()) == content
+
+
+def test_what_a_rule_has_scanned() -> None:
+    scan = {"url": "icap://scanner.internal/avscan", "exclude": ["*.csv"], "on_failure": "allow"}
+    catalog = changed(
+        CATALOG,
+        edit(CATALOG, "rules", "dedicated", scan=scan),
+        edit(CATALOG, "inbound-nodes", "high", rule="dedicated"),
+        edit(CATALOG, "accounts", "acme", password=HASH),
+    )
+    content = compiled(catalog, "dmz")
+    assert content.listeners[0].nodes[0].rule.scan == Scan.model_validate_json(json.dumps(scan))
+    assert b"scan" not in compiled(CATALOG, "dmz").to_wire()
     assert Content.model_validate_json(content.to_wire()) == content
 
 

@@ -18,6 +18,7 @@ from usp.model import (
     Startup,
 )
 from usp.policy import Access, OpClass, PathRule, Policy, Window, WindowAccess
+from usp.scan import Scan
 from usp.secret import Secret
 from usp.snapshot import (
     AccountSpec,
@@ -107,6 +108,11 @@ def test_everything_is_added_or_removed() -> None:
             with_rule(policy=Policy(root="/p/{account}", windows=(Window(access=WindowAccess.CLOSED),))),
             "Rule 'rule' changed; policy.root: nothing -> /p/{account}; "
             "policy.windows: with closed daily 00:00-24:00 UTC",
+        ),
+        (
+            with_rule(scan=Scan(url="icap://scanner/av", exclude=("*.csv",))),
+            "Rule 'rule' changed; scan.url: nothing -> icap://scanner/av; scan.on_failure: nothing -> block; "
+            "scan.on_oversize: nothing -> block; scan.exclude: with *.csv; scan.timeout: nothing -> 60",
         ),
         (with_rule(trusted_ca_keys=("a", "b")), "Rule 'rule' changed; trusted_ca_keys: with a, with b"),
         (

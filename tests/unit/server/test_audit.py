@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import pytest
 
+from usp.scan import Finding
 from usp.server.audit import JsonValue, facts
-from usp.sftp.records import Changed, Denied, FileClosed, Observed, Opened, Record
+from usp.sftp.records import Changed, Denied, FileClosed, LeftBehind, Observed, Opened, Record, Scanned
 
 RECORDS: list[tuple[Record, dict[str, JsonValue]]] = [
+    (
+        Scanned(b"/a", Finding.INFECTED, "Eicar", 68, passed=False),
+        {
+            "event": "file.scanned",
+            "path": "/a",
+            "verdict": "infected",
+            "text": "Eicar",
+            "size": 68,
+            "outcome": "denied",
+        },
+    ),
+    (
+        Scanned(b"/a", Finding.CLEAN, "", 3, passed=True),
+        {"event": "file.scanned", "path": "/a", "verdict": "clean", "size": 3, "outcome": "ok"},
+    ),
+    (
+        LeftBehind(b"/.usp-scan-1", b"/a", None),
+        {"event": "file.left_behind", "path": "/.usp-scan-1", "to": "/a", "outcome": "unfinished"},
+    ),
     (
         Opened(b"/a", directory=False, reads=True, writes=True, status=0),
         {"event": "file.opened", "path": "/a", "mode": "rw", "outcome": "ok"},

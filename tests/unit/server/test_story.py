@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from usp import metrics
+from usp.scan import Finding
 from usp.server.audit import JsonValue
 from usp.server.story import Story
-from usp.sftp.records import Changed, Denied
+from usp.sftp.records import Changed, Denied, Scanned
 from usp.status import Outcome
 
 NAMES = {"session": "s1", "listener": "partners", "peer": "192.0.2.1:5"}
@@ -29,6 +31,13 @@ def test_every_fact_says_who() -> None:
     assert told[0] == {**NAMES, "event": "session.started"}
     assert told[1] == {**NAMES, "node": "main", **user, "event": "file.remove", "path": "/a", "outcome": "ok"}
     assert told[2]["outcome"] == "denied"
+
+
+def test_verdicts_are_counted() -> None:
+    counter = metrics.SCANS_TOTAL.labels("partners", "infected")
+    before = counter._value.get()
+    Told().story().records([Scanned(b"/a", Finding.INFECTED, "Eicar", 68, passed=False)])
+    assert counter._value.get() == before + 1
 
 
 def test_a_refused_request_is_told_once_for_each_kind() -> None:

@@ -675,3 +675,9 @@ def test_a_policy_is_told_the_time_when_it_asks() -> None:
     relay = Relay(Clock(), now=lambda: 77.0)
     relay.from_inbound(encode("INIT 3"))
     assert b"it is 77" in b"".join(relay.from_inbound(encode("STAT 1 /")).to_inbound)
+
+
+def test_nothing_needs_to_be_done_when_the_partner_goes() -> None:
+    relay = opened()
+    assert relay.abandon() == ((), (), (), None)
+    assert relay.settled

@@ -172,6 +172,7 @@ ITEMS: Final[Mapping[str, Mapping[str, Any]]] = {
             "paths": [{"path": "~/in/**", "access": "allow"}, {"path": "/**", "access": "deny"}],
             "max_file_size": 2_000_000_000,
         },
+        "scan": {"url": "icap://scanner.internal:1344/avscan", "max_size": 2_000_000_000},
     },
     "inbound-nodes": {"name": "partners", "ip_filter": "everybody", "host_keys": ["partners"], "rule": "partners"},
     "outbound-nodes": {"name": "sftp-internal", "host": "sftp.internal", "port": 22, "host_keys": ["sftp-internal"]},
