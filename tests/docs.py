@@ -2,6 +2,7 @@
 
 * docs/cli.md: every command of `usp`, as its --help says it
 * docs/errors.md: every code
+* docs/metrics.md: every metric
 * tests/unit/manager/api/operations.txt: the operations of the REST API, which stay once they were published
 """
 
@@ -19,6 +20,7 @@ from usp.errors import CODES
 from usp.manager.api import application
 from usp.manager.api.errors import STATUS
 from usp.manager.app import App
+from usp.metrics import DECLARED
 
 CLI_HEAD = """\
 # The command line: usp
@@ -86,9 +88,41 @@ def operations() -> str:
     return "".join(f"{line}\n" for line in sorted(lines))
 
 
+METRICS_HEAD = """\
+# Metrics
+
+<!-- Made by `make docs` from usp/metrics.py. -->
+
+Every daemon answers `GET /metrics` in Prometheus's text format on the address of its `metrics` block (off by
+default; loopback unless said otherwise, because there is no login). `/livez` answers as long as the process does;
+`/readyz` with 503 and the reason while it does not do its work. The numbers of usp-server are those of all its workers
+together; counters and histograms outlive a worker. Nothing is measured packet by packet.
+
+`etc/prometheus/` has a sample configuration and alert rules, `etc/grafana/usp.json` a dashboard; both expect the label
+`daemon` on each target, as in the sample. `make test` scrapes a running suite with a real Prometheus, checks the rules
+with promtool, and asks every query of the dashboard.
+
+Labels have few values each: names of items, outcomes, reasons. None is what a stranger sent.
+
+| metric | type | labels | of | meaning |
+|---|---|---|---|---|
+"""
+
+
+def metrics_page() -> str:
+    rows = []
+    for of, metric in DECLARED:
+        (family,) = metric.collect()
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        rows.append(f"| `{name}` | {family.type} | {labels} | {of} | {family.documentation} |\n")
+    return METRICS_HEAD + "".join(rows)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/cli.md": cli,
     "docs/errors.md": errors,
+    "docs/metrics.md": metrics_page,
     "tests/unit/manager/api/operations.txt": operations,
 }
 

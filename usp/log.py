@@ -143,6 +143,11 @@ def dropped() -> int:
     return 0 if _state.writer is None else _state.writer.dropped
 
 
+def queued() -> int:
+    """Lines that wait for the output."""
+    return 0 if _state.writer is None else _state.writer.queued
+
+
 def _dropped_line(count: int) -> bytes:
     return _render(LogLevel.WARN, "log.dropped", {"lines": count}).encode()
 

@@ -48,6 +48,10 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name=f"log {path or 'stdout'}", daemon=True)
         self._thread.start()
 
+    @property
+    def queued(self) -> int:
+        return self._queue.qsize()
+
     def put(self, line: bytes) -> bool:
         """Queue a line (with its newline); False if it was dropped because the output does not keep up."""
         if self._queue.qsize() >= self._limit:

@@ -66,6 +66,35 @@ def test_bytes_per_listener_go_on_when_a_worker_ends() -> None:
     assert workers.relayed() == {"l": (6, 7), "m": (0, 2)}
 
 
+def test_histograms_are_added_up_and_outlive_a_worker() -> None:
+    before = shown()
+    line = 'usp_handshake_seconds_bucket{le="0.1",side="test"}'
+    worker = (
+        ("usp_handshake_seconds_bucket", ("test", "0.05"), 1.0),
+        ("usp_handshake_seconds_bucket", ("test", "0.1"), 3.0),
+        ("usp_handshake_seconds_count", ("test",), 3.0),
+        ("usp_handshake_seconds_sum", ("test",), 0.2),
+    )
+    workers = Workers()
+    workers.update(0, worker[:2])
+    workers.update(0, worker[2:], more=True)
+    workers.update(1, worker)
+    workers.end(1)
+    found = shown(workers)
+    assert line not in before
+    assert found[line] == 6
+    assert found['usp_handshake_seconds_count{side="test"}'] == 6
+    assert found['usp_handshake_seconds_sum{side="test"}'] == pytest.approx(0.4)
+
+
+def test_what_is_counted_in_a_worker_is_told_whole() -> None:
+    metrics.HANDSHAKE_SECONDS.labels("test_own").observe(0.3)
+    told = {(name, labels): value for name, labels, value in metrics.samples()}
+    assert told["usp_handshake_seconds_bucket", ("test_own", "0.25")] == 0
+    assert told["usp_handshake_seconds_bucket", ("test_own", "+Inf")] == 1
+    assert not any(name == "usp_start_time_seconds" for name, _ in told)
+
+
 @pytest.mark.parametrize("sample", [("usp_other", ("l",), 1.0), ("usp_sessions", ("l", "m"), 1.0)])
 def test_what_is_not_declared_is_left_out(sample: Sample) -> None:
     workers = Workers()

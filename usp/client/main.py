@@ -10,7 +10,7 @@ from usp.client.allow import AllowList
 from usp.client.tunnels import Limits, Tunnel, Where
 from usp.configfile import read_file
 from usp.errors import Problem, UspError
-from usp.metrics import TUNNEL_LINKS
+from usp.metrics import FORWARDS, TUNNEL_LINKS
 from usp.secret import Secret
 from usp.settings import ClientSettings
 from usp.ssh import fastpath, keys
@@ -50,7 +50,9 @@ def configured(settings: ClientSettings, instance: str) -> Tunnel:
 async def run(settings: ClientSettings, stop: asyncio.Event) -> None:
     fastpath.switch(settings.fast_path)
     tunnel = configured(settings, secrets.token_hex(8))
-    TUNNEL_LINKS.labels(f"{settings.tunnel.host}:{settings.tunnel.port}").set_function(lambda: len(tunnel.links))
+    there = f"{settings.tunnel.host}:{settings.tunnel.port}"
+    TUNNEL_LINKS.labels(there).set_function(lambda: len(tunnel.links))
+    FORWARDS.labels(there).set_function(lambda: tunnel.forwards)
     site = await health.start(settings.metrics, tunnel.unready)
     tunnel.start()
     sdnotify.notify(READY=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,11 +24,11 @@ from usp.manager.holdings import Holdings
 from usp.manager.reconcile import Action, Decision, Desired, Unreachable, decide
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, RunState, Version
-from usp.metrics import PUSH_TOTAL
+from usp.metrics import PUSH_SECONDS, PUSH_TOTAL, SERVER_STATE, SERVER_UP
 from usp.model import ProxyServer, Record
 from usp.settings import PushSettings
 from usp.snapshot import PROTOCOL, Snapshot
-from usp.status import Ack, AckResult, PushState, Report
+from usp.status import Ack, AckResult, PushState, Report, ServerState
 from usp.tasks import TaskSet
 
 log = get_logger(__name__)
@@ -101,7 +102,9 @@ class Pusher:
 
     async def _follow(self, catalog: Catalog) -> None:
         records = [record for record in catalog.of_kind(ProxyServer.kind) if record.item.enabled]
-        self.holdings.servers = frozenset(record.item.name for record in records)
+        before, self.holdings.servers = self.holdings.servers, frozenset(record.item.name for record in records)
+        for name in before - self.holdings.servers:
+            _forget(name)
         wanted = {record.id for record in records}
         self._watched = {id: task for id, task in self._watched.items() if not task.done()}
         for id in sorted(self._watched.keys() - wanted):
@@ -125,6 +128,7 @@ class Pusher:
                     self._say(watch, id, f"{error.code}: {error.message}")
             else:
                 delay, watch.failures = self.holdings.pause, 0
+                _forget(name)  # another manager looks at it
             rung = await self._bell.wait(delay, name)
 
     async def _round(self, catalog: Catalog, record: Record, watch: _Watch) -> float:
@@ -148,6 +152,7 @@ class Pusher:
         if push is not None and push[0] == desired.version:
             desired = replace(desired, push=push[1], unrecorded=False)
         decision = decide(desired, observed, retry_in=self._retry_in(watch))
+        _measure(name, decision.state, up=report is not None)
         if watch.failures:
             await self.holdings.let_go(name)
         if watch.failures != 1:
@@ -232,7 +237,8 @@ class Pusher:
         snapshot = snapshot.model_copy(update={"protocol": protocol, "stopped": stopped, "drained": drained})
         await self._store.versions.pushed(name, number, PushState.PUSHING, at=self._clock())
         try:
-            ack = await self._controls.put(Endpoint.of(catalog, record), snapshot, report.boot)
+            with PUSH_SECONDS.time():
+                ack = await self._controls.put(Endpoint.of(catalog, record), snapshot, report.boot)
         except UspError as error:
             PUSH_TOTAL.labels(PushState.UNREACHABLE).inc()
             await self._store.versions.pushed(
@@ -309,3 +315,18 @@ class Pusher:
         if reason != watch.said:
             watch.said = reason
             log.info("server.decision", server=server, reason=reason)
+
+
+def _measure(server: str, found: ServerState, *, up: bool) -> None:
+    SERVER_UP.labels(server).set(up)
+    for state in ServerState:
+        SERVER_STATE.labels(server, state).set(state is found)
+
+
+def _forget(server: str) -> None:
+    """It is no Proxy Server any more, or has another name."""
+    for state in ServerState:
+        with suppress(KeyError):
+            SERVER_STATE.remove(server, state)
+    with suppress(KeyError):
+        SERVER_UP.remove(server)

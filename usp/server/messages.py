@@ -240,9 +240,11 @@ class Events(Model):
 
 
 class Metrics(Model):
-    """Counters and gauges of this worker, sent every few seconds: metric name -> label values -> value."""
+    """Counters and gauges of this worker, sent every few seconds, in parts that fit a packet: metric name -> label
+    values -> value. `more`: it goes on with the part before."""
 
     op: Literal["metrics"] = "metrics"
+    more: bool = False
     samples: tuple[tuple[str, tuple[str, ...], float], ...] = ()
 
 

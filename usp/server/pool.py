@@ -37,6 +37,8 @@ from usp.tasks import TaskSet
 
 log = get_logger(__name__)
 
+_HANDSHAKE: Final = metrics.HANDSHAKE_SECONDS.labels("target")
+
 KEPT: Final = 10.0
 """Seconds that a connection without sessions is kept."""
 FRESH: Final = 600.0
@@ -282,6 +284,7 @@ class Pool:
     async def _dial(self, connection: _Connection, to: Destination, order: Sequence[Place]) -> None:
         failure = UspError("internal")
         lost = partial(self._lost, connection)
+        began = self._loop.time()
         try:
             ssh, place = await outbound.reach(
                 to.target, order, to.login, to.link, lost, self._timeout, self._watch, to.header
@@ -293,6 +296,7 @@ class Pool:
         else:
             connection.up(ssh, place, self._loop.time())
             metrics.TARGET_CONNECTIONS.labels(connection.name).inc()
+            _HANDSHAKE.observe(self._loop.time() - began)
         finally:
             if not connection.made:
                 connection.failure = failure

@@ -59,6 +59,7 @@ NO_ROOT: Final = "the policy's root has the user name in it, and this one is non
 
 UNEXPECTED: Final = "it sent a PROXY header, and the listener's proxy_protocol is off"
 
+_PARTNER_HANDSHAKE: Final = metrics.HANDSHAKE_SECONDS.labels("partner")
 _TOO_MANY: Final = (asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many authentication failures")
 
 _GOODBYE: Final[dict[Outcome, tuple[int, str]]] = {
@@ -129,7 +130,7 @@ class Session:
         self._over = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last_call: asyncio.TimerHandle | None = None  # for `Limits.session`
-        self._last_active = self._loop.time()
+        self._began = self._last_active = self._loop.time()
 
     # --- the life of a session ---
 
@@ -141,6 +142,7 @@ class Session:
             return await self._serve(sock)
 
     async def _serve(self, sock: socket.socket) -> Outcome:
+        self._began = self._loop.time()
         self._timer = self._loop.call_later(self._limits.login, self.end, Outcome.LIMIT)
         try:
             await connect.serve(
@@ -231,6 +233,8 @@ class Session:
 
     def named(self, username: str) -> None:
         first = not self.username
+        if first:
+            _PARTNER_HANDSHAKE.observe(self._loop.time() - self._began)
         self._admission.named(username)
         self._story.named(username)
         if first:

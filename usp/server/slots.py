@@ -362,7 +362,7 @@ class Slot:
                 for line in message.lines:
                     self._audit(line)
             elif isinstance(message, Metrics):
-                self._counted.update(self.number, message.samples)
+                self._counted.update(self.number, message.samples, more=message.more)
 
     async def _bring_up(self, worker: Worker) -> None:
         while (snapshot := self._current()) is not None and worker.version != snapshot.version:

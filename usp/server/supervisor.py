@@ -90,6 +90,9 @@ class Supervisor:
             for number in range(count)
         ]
         self.reception.slots.extend(self.slots)
+        metrics.QUEUE_DEPTH.labels("workers").set_function(
+            lambda: sum(worker.channel.queued for worker in self._workers())
+        )
         metrics.WORKERS_READY.set_function(lambda: sum(slot.ready is not None for slot in self.slots))
 
     # --- life ---

@@ -19,10 +19,11 @@ import asyncssh
 from usp import hello as protocol
 from usp.errors import UspError
 from usp.hello import Draining, Hello, HelloRefused, Welcome
+from usp.metrics import HANDSHAKE_SECONDS, TUNNEL_ROUND_TRIP
 from usp.server.messages import LinkChanged
 from usp.snapshot import PROTOCOL, Snapshot, TunnelSpec
 from usp.ssh import keys
-from usp.ssh.connect import ClientConnection, speak
+from usp.ssh.connect import ClientConnection, kernel_round_trip, speak
 from usp.ssh.control import ServerEnd, open_control
 from usp.ssh.failures import link_failure
 from usp.ssh.options import Timing, tunnel_server_end
@@ -127,6 +128,12 @@ class Links:
                 link.end("the client is not configured like that any more")
         self._options = {id: made for id, made in self._options.items() if snapshot.tunnel(id) == made[0]}
 
+    def measure(self) -> None:
+        """The round trips of links, for the metrics: the kernel knows them."""
+        for link in self.all():
+            if link.usable and (seconds := kernel_round_trip(link.connection)) is not None:
+                TUNNEL_ROUND_TRIP.labels(link.spec.name, str(self._slot)).set(seconds)
+
     async def aclose(self) -> None:
         """Close all of them and wait until they are gone."""
         for link in self.all():
@@ -136,8 +143,10 @@ class Links:
     async def _live(self, link: Link, sock: socket.socket) -> None:
         reason = "closed"
         try:
+            began = asyncio.get_running_loop().time()
             async with asyncio.timeout(self._timing.login_timeout):
                 control = await self._handshake(link, sock)
+            HANDSHAKE_SECONDS.labels("tunnel").observe(asyncio.get_running_loop().time() - began)
             self._step(link, LinkState.UP)
             while True:
                 said = protocol.from_client(await control.receive())

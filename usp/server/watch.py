@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import asyncssh
 
-from usp import tasks
+from usp import metrics, tasks
 from usp.log import get_logger
 from usp.server.messages import TargetHealth
 from usp.server.proxy import LOCAL
@@ -37,6 +37,7 @@ class Watch:
         self._now = asyncio.get_running_loop().time
         self._targets = Targets()
         self._listeners: dict[str, tuple[Place, ...]] = {}
+        self._names: dict[str, str] = {}
         self._places: set[Place] = set()
         self._told: tuple[str, ...] = ()
         self._probed: set[Place] = set()
@@ -50,6 +51,8 @@ class Watch:
             if spec.target is not None
         }
         self._places = {place for places in self._listeners.values() for place in places}
+        self._names = {spec.id: spec.name for spec in snapshot.content.listeners}
+        metrics.TARGET_UP.clear()
         self._changed()
 
     async def aclose(self) -> None:
@@ -75,6 +78,8 @@ class Watch:
         down = tuple(
             id for id, places in sorted(self._listeners.items()) if all(self._targets.down(place) for place in places)
         )
+        for id in self._listeners:
+            metrics.TARGET_UP.labels(self._names[id]).set(id not in down)
         if down != self._told:
             self._told = down
             self._tell(TargetHealth(down=down))

@@ -51,6 +51,7 @@ MAX_QUEUED: Final = 10_000
 """Messages that may wait for the supervisor before facts (events, metrics) are dropped and counted."""
 _PROBLEMS: Final = 100  # per answer: it must fit a packet
 _STATUSES: Final = 100
+_SAMPLES: Final = 400
 MAX_USERNAME: Final = 256
 """What the supervisor hears of a user name that a stranger made up."""
 
@@ -301,9 +302,14 @@ class Worker:
             metrics.TUNNEL_LINKS.labels(tunnel).set(up)
         if self._journal.dropped:
             log.warn("audit.dropped", events=self._journal.dropped, slot=self._start.slot)
+            metrics.AUDIT_DROPPED_TOTAL.labels("supervisor").inc(self._journal.dropped)
             self._journal.dropped = 0
+        metrics.QUEUE_DEPTH.labels("supervisor").set(self._channel.queued)
+        self._links.measure()
         if not self._channel.queued:
-            self._channel.post(messages.Metrics(samples=metrics.samples()))
+            samples = metrics.samples()
+            for at in range(0, len(samples), _SAMPLES):
+                self._channel.post(messages.Metrics(samples=samples[at : at + _SAMPLES], more=at > 0))
 
 
 async def _main(fd: int) -> None:

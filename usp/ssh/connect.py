@@ -35,6 +35,9 @@ class Login:
     keys: Sequence[asyncssh.SSHKeyPair] = ()
 
 
+_TCP_INFO: Final = 104
+_RTT: Final = 68  # of tcpi_rtt, microseconds, in struct tcp_info (linux/tcp.h)
+
 BACKLOG: Final = 16 << 20
 """Bytes for a socket that takes none, far above what is sent unasked. Data stops before that; answers do not,
 and a peer that does not read them may send any number."""
@@ -224,6 +227,15 @@ async def host_key(
 async def round_trip(connection: ClientConnection) -> None:
     """Until the other side has answered a request that means nothing. It does not fail: look whether it still lives."""
     await connection._make_global_request(b"keepalive@openssh.com")
+
+
+def kernel_round_trip(connection: ClientConnection) -> float | None:
+    """The smoothed round trip in seconds, as TCP measured it anyway (tcp(7), TCP_INFO); None where there is none."""
+    sock = connection.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return None
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO)
+    return int.from_bytes(info[_RTT : _RTT + 4], sys.byteorder) / 1e6
 
 
 def one_use_pairs(pairs: Sequence[asyncssh.SSHKeyPair]) -> list[asyncssh.SSHKeyPair] | None:

@@ -21,7 +21,9 @@ from uuid import uuid4
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import QueuePool
 
+from usp import metrics
 from usp.databases import DatabaseEngine, DatabaseSettings
 from usp.errors import UspError
 from usp.manager.store import engines, schema
@@ -32,6 +34,9 @@ RACES: Final = 10
 PAUSE: Final = 0.2
 """Seconds between questions to a database that has gone away."""
 RECEIPTS_KEPT: Final = timedelta(hours=1)
+
+_READING: Final = metrics.DATABASE_SECONDS.labels("reading")
+_WRITING: Final = metrics.DATABASE_SECONDS.labels("writing")
 
 _joined: ContextVar[tuple[Database, AsyncConnection] | None] = ContextVar("transaction", default=None)
 """The transaction that the caller is in."""
@@ -48,6 +53,7 @@ class Database:
         """A file database is only made with `create`, readable by its owner alone."""
         self.settings = settings
         self._engine = engines.make(settings, create=create)
+        metrics.DATABASE_CONNECTIONS.set_function(self._in_use)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -62,8 +68,9 @@ class Database:
         if (within := self._within()) is not None:
             yield within
             return
-        async with translated(), engines.reading(self._engine).begin() as connection:
-            yield connection
+        with _READING.time():
+            async with translated(), engines.reading(self._engine).begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -73,20 +80,25 @@ class Database:
         if (within := self._within()) is not None:
             yield within
             return
-        async with translated(), engines.writing(self._engine).connect() as connection:
-            await connection.begin()
-            token = _joined.set((self, connection))
-            try:
-                yield connection
-            finally:
-                _joined.reset(token)
-            await self._commit(connection)
+        with _WRITING.time():
+            async with translated(), engines.writing(self._engine).connect() as connection:
+                await connection.begin()
+                token = _joined.set((self, connection))
+                try:
+                    yield connection
+                finally:
+                    _joined.reset(token)
+                await self._commit(connection)
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[AsyncConnection]:
         """For changes of the schema, which can be repeated: without receipt."""
         async with translated(), engines.writing(self._engine).begin() as connection:
             yield connection
+
+    def _in_use(self) -> int:
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
     def _within(self) -> AsyncConnection | None:
         joined = _joined.get()
@@ -162,7 +174,9 @@ async def translated() -> AsyncIterator[None]:
         raise  # a race lost: the caller knows which
     except (SQLAlchemyError, OSError, sqlite3.Error) as error:
         if isinstance(error, DBAPIError) and engines.is_race(error):
+            metrics.DATABASE_FAILURES_TOTAL.labels("catalog.conflict").inc()
             raise UspError("catalog.conflict") from None
+        metrics.DATABASE_FAILURES_TOTAL.labels("database.unavailable").inc()
         cause = error.orig if isinstance(error, DBAPIError) else error
         said = str(cause).splitlines()[0] if str(cause) else ""
         reason = f"the database does not answer: {type(cause).__name__}: {said}"
