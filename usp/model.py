@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAn
 
 from usp.addresses import bind_address, canonical_cidr
 from usp.algorithms import Algorithms
+from usp.bandwidth import Bandwidth
 from usp.combinations import RULE_COMBINATIONS, InboundMethod, InboundSource, OutboundCredentials
 from usp.errors import Problem
 from usp.policy import Policy
@@ -168,6 +169,7 @@ class Account(Item):
         default=None, description="The user at the target; else the Rule's, or with passthrough the partner's own"
     )
     policy: Policy | None = Field(default=None, description="What this partner may do, instead of the Rule's policy")
+    bandwidth: Bandwidth = Field(default=Bandwidth(), description="What its sessions share on each server")
 
 
 class Rule(Item):
@@ -188,6 +190,7 @@ class Rule(Item):
     private_key: Annotated[str, Ref("private-keys")] | None = Field(default=None, description="Dedicated credentials")
     policy: Policy = Field(default=Policy(), description="What partners may do over SFTP")
     scan: Scan | None = Field(default=None, description="Uploads are scanned before they appear at the target")
+    bandwidth: Bandwidth = Field(default=Bandwidth(), description="What its sessions share on each server")
 
     def problems(self) -> Iterator[Problem]:
         if (self.inbound_method, self.inbound_source, self.outbound_credentials) not in RULE_COMBINATIONS:
@@ -326,6 +329,7 @@ class Listener(Item):
     address: BindAddress = Field(default="0.0.0.0", description="Where to listen")  # noqa: S104  (a public gateway)
     port: Port
     type: ListenerType = ListenerType.SFTP
+    bandwidth: Bandwidth = Field(default=Bandwidth(), description="What its sessions share on each server")
     route: Annotated[str, Ref("routes")] | None = Field(default=None, description="sftp")
     default_outbound_node: Annotated[str, Ref("outbound-nodes")] | None = Field(default=None, description="sftp")
     ip_filter: Annotated[str, Ref("ip-filters")] | None = Field(default=None, description="tcp")

@@ -14,6 +14,7 @@ from typing import Final
 from pydantic import Field
 
 from usp.algorithms import Algorithms
+from usp.bandwidth import Bandwidth
 from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.model import (
     Address,
@@ -64,6 +65,7 @@ class AccountSpec(Model):
     public_keys: tuple[str, ...] = ()
     target_username: Username | None = None
     policy: Policy | None = None
+    bandwidth: Bandwidth = Bandwidth()
 
 
 class RepositorySpec(Model):
@@ -93,6 +95,7 @@ class RuleSpec(Model):
     dedicated: CredentialsSpec | None = None
     policy: Policy = Policy()
     scan: Scan | None = None
+    bandwidth: Bandwidth = Bandwidth()
 
 
 class NodeSpec(Model):
@@ -164,6 +167,7 @@ class ListenerSpec(Model):
     proxy_protocol: ProxyProtocol = ProxyProtocol.OFF
     proxy_trusted: tuple[Cidr, ...] = ()
     withhold_banner: bool = True
+    bandwidth: Bandwidth = Bandwidth()
 
 
 class ClientSpec(Model):

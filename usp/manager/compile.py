@@ -136,6 +136,7 @@ class _Compiler:
             proxy_protocol=listener.proxy_protocol,
             proxy_trusted=listener.proxy_trusted,
             withhold_banner=listener.withhold_banner,
+            bandwidth=listener.bandwidth,
         )
 
     def _path(self, record: Record, deployment: Deployment) -> PathSpec | None:
@@ -197,6 +198,7 @@ class _Compiler:
             dedicated=self._dedicated(record, rule),
             policy=rule.policy,
             scan=rule.scan,
+            bandwidth=rule.bandwidth,
         )
 
     def _repository(self, record: Record, rule: Rule) -> str | None:
@@ -228,6 +230,7 @@ class _Compiler:
                 public_keys=self._lines((key, item_of(PublicKey, key)) for key in keys if key.item.enabled),
                 target_username=account.target_username,
                 policy=account.policy,
+                bandwidth=account.bandwidth,
             )
 
     def _lines(self, found: Iterable[tuple[Record, PublicKey]]) -> tuple[str, ...]:

@@ -23,9 +23,10 @@ from usp.server import proxy
 from usp.server.audit import JsonValue
 from usp.server.forward import Forward
 from usp.server.messages import Partner
-from usp.server.session import Limits
+from usp.server.session import AGAIN, Limits
 from usp.server.splice import Side, Splice, close
 from usp.server.story import Story
+from usp.server.throttle import Throttle, keys
 from usp.server.tunnels import Link
 from usp.snapshot import DirectSpec, ListenerSpec
 from usp.ssh import failures
@@ -49,6 +50,7 @@ class Direct:
         limits: Limits,
         link: Callable[[], Link | None],
         tell: Callable[[dict[str, JsonValue]], None],
+        throttle: Throttle | None = None,
     ) -> None:
         """`link` finds the link to dial through; `tell` takes the facts for the audit log."""
         assert listener.direct is not None
@@ -64,6 +66,7 @@ class Direct:
         names = {"session": self.id, "listener": listener.name, "peer": self._peer}
         self._story = Story(tell, listener.name, {**names, "target": f"{self._to.host}:{self._to.port}"})
         self._loop = asyncio.get_running_loop()
+        self._limited = throttle, keys("listener", listener.id)
         self._join: Splice | Forward | None = None
         self._measured = (0, 0)
         self._outcome: Outcome | None = None
@@ -113,10 +116,10 @@ class Direct:
     def _check_idle(self) -> None:
         assert self._join is not None
         quiet = self._loop.time() - self._join.last_active
-        if quiet >= self._limits.idle:
+        if quiet >= self._limits.idle and not self._join.held:
             self.end(Outcome.IDLE)
         else:
-            self._timer = self._loop.call_later(self._limits.idle - quiet, self._check_idle)
+            self._timer = self._loop.call_later(max(self._limits.idle - quiet, AGAIN), self._check_idle)
 
     # --- the target ---
 
@@ -139,14 +142,14 @@ class Direct:
             target = await connected(self._to.host, self._to.port, self._limits.connect, self._header(sock))
         except OSError as exc:  # a TimeoutError is one
             raise failures.target_failure(exc) from exc
-        return Splice(sock, target, self._joint_over, self._heard)
+        return Splice(sock, target, self._joint_over, self._heard, *self._limited)
 
     async def _through_link(self, sock: socket.socket) -> Forward:
         link = self._link = self._find_link()
         if link is None:
             raise UspError("tunnel.down")
         congestion, header = link.connection.congestion, self._header(sock)
-        forward = self._join = Forward(sock, congestion, self._joint_over, self._heard, header)
+        forward = self._join = Forward(sock, congestion, self._joint_over, self._heard, header, *self._limited)
         opening = spawn(self._open(link, forward), f"direct {self.id}, opening")
         try:
             async with asyncio.timeout(self._limits.connect):

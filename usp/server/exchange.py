@@ -21,6 +21,7 @@ from typing import Final, Protocol, TypeAlias
 import asyncssh
 
 from usp.server.screening import Screening
+from usp.server.throttle import Throttle
 from usp.sftp.records import Record
 from usp.sftp.relay import Close, Relay, Step
 from usp.sftp.wire import Bytes
@@ -81,7 +82,10 @@ class Valve:
 class Exchange:
     """`bytes_in` came from the partner, `bytes_out` from the target. `broken`: the partner went without closing."""
 
-    def __init__(self, host: Host, relay: Relay | Screening) -> None:
+    def __init__(
+        self, host: Host, relay: Relay | Screening, throttle: Throttle, limits: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """`limits`: keys of what bounds its upload and its download."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.broken = False
@@ -93,6 +97,8 @@ class Exchange:
         self.from_target_valve = Valve(shut=True)
         self._partner_full: set[str] = {"not started"}  # why nothing more may be written to the partner
         self._target_full: set[str] = set()
+        self._upload = throttle.flow((upload for upload, _ in limits), self._hold_upload)
+        self._download = throttle.flow((download for _, download in limits), self._hold_download)
         self._host = host
         self._relay = relay
         self._finished = False
@@ -103,6 +109,8 @@ class Exchange:
 
     def from_partner(self, data: bytes) -> None:
         self.bytes_in += len(data)
+        if self._upload.queues:
+            self._upload.passed(len(data))
         self._host.active()
         try:
             self.perform(self._relay.from_inbound(data))
@@ -111,6 +119,8 @@ class Exchange:
 
     def from_target(self, data: bytes) -> None:
         self.bytes_out += len(data)
+        if self._download.queues:
+            self._download.passed(len(data))
         self._host.active()
         try:
             self.perform(self._relay.from_outbound(data))
@@ -151,8 +161,19 @@ class Exchange:
         (self._target_full.add if full else self._target_full.discard)(why)
         self._settle()
 
+    @property
+    def held(self) -> bool:
+        """A limit of bandwidth does not let it read."""
+        return self._upload.held or self._download.held
+
+    def _hold_upload(self, held: bool) -> None:
+        self.target_full(held, "bandwidth")  # which stops reading from the partner, and nothing else
+
+    def _hold_download(self, held: bool) -> None:
+        self._settle()
+
     def _settle(self) -> None:
-        self.from_target_valve.set(shut=bool(self._partner_full))
+        self.from_target_valve.set(shut=bool(self._partner_full) or self._download.held)
         self.from_partner_valve.set(shut=bool(self._partner_full or self._target_full))
 
     def partner_closed(self, exc: Exception | None) -> None:
@@ -205,6 +226,8 @@ class Exchange:
         """Nothing more will come: account for what was left open. Once."""
         if not self._finished:
             self._finished = True
+            self._upload.close()
+            self._download.close()
             records = self._relay.finish()
             self.broken = self.broken or bool(records)
             self._host.recorded(records)

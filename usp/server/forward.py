@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncssh
 
 from usp.server.splice import Over, Side, at_once, close
+from usp.server.throttle import Throttle
 from usp.ssh.connect import Congestion
 from usp.ssh.fastpath import write
 from usp.ssh.readevent import EVENT, HEADROOM, TAILROOM, Passing
@@ -39,7 +40,10 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         over: Over,
         heard: Callable[[], None] = lambda: None,
         header: bytes = b"",
+        throttle: Throttle | None = None,
+        limits: tuple[str, str] = ("", ""),
     ) -> None:
+        """`limits`: keys of what bounds its upload and its download."""
         self._header = header
         self._heard = heard
         self._partner = partner
@@ -53,6 +57,14 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         self._late = bytearray()  # for the partner, who does not read as fast
         self._stopped_by: set[str] = {"start"}  # why the partner is not read
         self._partner_ended = self._target_ended = False
+        throttle, (upload, download) = throttle or Throttle(self._loop), limits
+        self._upload = throttle.flow((upload,), lambda held: self._read_partner("bandwidth", stop=held))
+        self._download = throttle.flow((download,), lambda held: self._read_target())
+
+    @property
+    def held(self) -> bool:
+        """A limit of bandwidth does not let it read."""
+        return self._upload.held or self._download.held
 
     def start(self) -> None:
         at_once(self._partner)
@@ -75,7 +87,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
     def _readable(self) -> None:
         self.last_active = self._loop.time()
         try:
-            count = self._partner.recv_into(_room)
+            count = self._partner.recv_into(_room, self._upload.room(len(_room)) if self._upload.queues else 0)
         except BlockingIOError:
             return
         except OSError as error:
@@ -87,6 +99,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             if not self.bytes_in:
                 self._heard()
             self.bytes_in += count
+            if self._upload.queues:
+                self._upload.passed(count)
             passing = Passing.around(_scratch, count)
             EVENT.hand(passing, write, self._channel, passing.data)
         else:
@@ -103,8 +117,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             self._loop.remove_writer(self._partner.fileno())
             if self._target_ended:
                 self._pass_end_on()
-            elif self._channel is not None:
-                self._channel.resume_reading()
+            else:
+                self._read_target()
 
     def _send(self, data: bytes | bytearray | memoryview) -> int:
         try:
@@ -137,12 +151,14 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         self.last_active = self._loop.time()
         if self._over is None:
             return
+        if self._download.queues:
+            self._download.passed(len(data))
         sent = 0 if self._late else self._send(data)
         if sent < len(data) and self._over is not None:
             if not self._late:
-                self._channel.pause_reading()
                 self._loop.add_writer(self._partner.fileno(), self._writable)
             self._late += data[sent:]
+            self._read_target()
 
     def eof_received(self) -> bool:
         self._target_ended = True
@@ -176,6 +192,15 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
         else:
             self._loop.add_reader(self._partner.fileno(), self._readable)
 
+    def _read_target(self) -> None:
+        """Unless the partner is slow, or a limit of bandwidth is used up."""
+        if self._channel is None or self._over is None:
+            return
+        if self._late or self._download.held:
+            self._channel.pause_reading()
+        else:
+            self._channel.resume_reading()
+
     def _ended(self, side: Side) -> None:
         if self.first is None:
             self.first = side
@@ -183,6 +208,8 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             self._tell(None, None)
 
     def _stop(self) -> None:
+        self._upload.close()
+        self._download.close()
         self._congestion.unwatch(self._link_full)
         if self._partner.fileno() >= 0:
             self._loop.remove_reader(self._partner.fileno())

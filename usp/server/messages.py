@@ -105,6 +105,13 @@ class Verdict(Model):
     seconds: float = 0.0
 
 
+class Shares(Model):
+    """The answer to `Wanted`: what the worker may use of each of those limits, in bytes per second."""
+
+    op: Literal["shares"] = "shares"
+    shares: tuple[tuple[str, float], ...]
+
+
 class Drain(Model):
     """Take nothing new; exit when the last session has ended, or after `seconds`."""
 
@@ -138,6 +145,7 @@ ToWorker = Annotated[
     | Kill
     | Bar
     | Verdict
+    | Shares
     | Drain
     | Poll
     | Probe,
@@ -213,6 +221,23 @@ class Tried(Model):
     result: Result
 
 
+class LimitWanted(Model):
+    """What a worker wants of a limit of bandwidth (`usp.server.bucket.Demand`). `rate`: what all workers may use."""
+
+    key: str
+    rate: float
+    used: float
+    channels: int
+    held: int
+
+
+class Wanted(Model):
+    """Of the limits that are in use, perhaps in parts, every second. The answer is `Shares`."""
+
+    op: Literal["wanted"] = "wanted"
+    limits: tuple[LimitWanted, ...]
+
+
 class LinkChanged(Model):
     """A link's new state. `client` is known once the hello was accepted; DOWN is the last word about a link."""
 
@@ -273,6 +298,7 @@ FromWorker = Annotated[
     | Authenticated
     | MayTry
     | Tried
+    | Wanted
     | LinkChanged
     | TargetHealth
     | Events

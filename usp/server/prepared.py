@@ -20,6 +20,7 @@ from usp.errors import Problem, UspError
 from usp.model import ListenerType
 from usp.server.accounts import Account, Accounts
 from usp.server.outbound import Target
+from usp.server.throttle import limits
 from usp.settings import ServerSettings
 from usp.sftp.policy import ALLOW_ALL, Compiled, Policy
 from usp.snapshot import (
@@ -66,10 +67,12 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """`doors`: (listener id, node id) -> Door. Listeners in Direct Mode have none: nobody is met there."""
+    """`doors`: (listener id, node id) -> Door. Listeners in Direct Mode have none: nobody is met there. `limits`: of
+    bandwidth, by their keys."""
 
     snapshot: Snapshot
     doors: Mapping[tuple[str, str], Door]
+    limits: Mapping[str, int]
 
 
 def prepare(wire: bytes, server: str, settings: ServerSettings) -> tuple[Prepared | None, tuple[Problem, ...]]:
@@ -82,7 +85,7 @@ def prepare(wire: bytes, server: str, settings: ServerSettings) -> tuple[Prepare
     builder = _Builder(settings, problems)
     doors = dict(builder.doors(snapshot))
     builder.check_tunnels(snapshot)
-    return (None, tuple(problems)) if problems else (Prepared(snapshot, doors), ())
+    return (None, tuple(problems)) if problems else (Prepared(snapshot, doors, limits(snapshot)), ())
 
 
 PATIENCE: Final = 4

@@ -37,6 +37,7 @@ from usp.server.prepared import Door
 from usp.server.scanner import Scanner, Way
 from usp.server.screening import Screening
 from usp.server.story import Story
+from usp.server.throttle import Throttle, keys
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
@@ -54,6 +55,9 @@ MAX_CHANNELS: Final = 10
 
 AWAY: Final = "target not available, try again later"
 """All that a partner is told of what goes wrong behind us."""
+
+AGAIN: Final = 1.0
+"""Seconds after which a session that a limit of bandwidth holds is looked at again."""
 
 NO_ROOT: Final = "the policy's root has the user name in it, and this one is none for a directory"
 
@@ -97,6 +101,7 @@ class Session:
         pool: Pool | None = None,
         trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free(),
         scanner: Scanner | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         """`link` finds the link to dial through; `tell` takes the facts for the audit log. `decided` takes whether
         a user name was admitted, or denied by whoever judged it; `barred` says whether logins of a user name are to be
@@ -119,6 +124,7 @@ class Session:
         self._scanner = scanner or Scanner()
         self._admission = Admission(door, passwords, self)
         self._loop = asyncio.get_running_loop()
+        self._throttle = throttle or Throttle(self._loop)
         self._partner: PartnerConnection | None = None
         self._lease: Lease | None = None
         self._link: Link | None = None
@@ -215,10 +221,10 @@ class Session:
 
     def _check_idle(self) -> None:
         quiet = self._loop.time() - self._last_active
-        if quiet >= self._limits.idle:
+        if quiet >= self._limits.idle and not any(exchange.held for exchange in self._exchanges):
             self.end(Outcome.IDLE)
         else:
-            self._timer = self._loop.call_later(self._limits.idle - quiet, self._check_idle)
+            self._timer = self._loop.call_later(max(self._limits.idle - quiet, AGAIN), self._check_idle)
 
     # --- the partner (see `inbound.Partner`) ---
 
@@ -247,7 +253,7 @@ class Session:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, AWAY)
         if len(self._exchanges) >= MAX_CHANNELS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
-        exchange = Exchange(self, self._screened(self._relay()))
+        exchange = Exchange(self, self._screened(self._relay()), self._throttle, self._limited_by())
         self._exchanges.add(exchange)
         open_target = partial(self._open, exchange, self._lease)
         return SftpChannel(self._partner, open_target, exchange.from_partner_valve.is_shut), exchange.partner_end
@@ -271,6 +277,11 @@ class Session:
             return relay
         way = Way(scan, self._find_link if self._door.listener.path is not None else None)
         return Screening(relay, scan, partial(self._scanner.scan, way, self._source[0]))
+
+    def _limited_by(self) -> list[tuple[str, str]]:
+        """The limits of bandwidth that it is under, if they are there."""
+        rule, account = self._door.node.rule, f"{self._door.node.rule.repository}/{self.username}"
+        return [keys("listener", self._door.listener.id), keys("rule", rule.id), keys("account", account)]
 
     async def _open(self, exchange: Exchange, lease: Lease) -> bool:
         """The partner asked for `sftp`: it is granted once the target has."""

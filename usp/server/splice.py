@@ -19,6 +19,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
+from usp.server.throttle import Throttle
+
 PIPE: Final = 256 << 10
 """Bytes that a pipe takes. (A user who is no root may have 64 MiB in pipes; beyond that they are small, and work.)"""
 ROUNDS: Final = 4
@@ -50,16 +52,24 @@ class Splice:
     """
 
     def __init__(
-        self, partner: socket.socket, target: socket.socket, over: Over, heard: Callable[[], None] = lambda: None
+        self,
+        partner: socket.socket,
+        target: socket.socket,
+        over: Over,
+        heard: Callable[[], None] = lambda: None,
+        throttle: Throttle | None = None,
+        limits: tuple[str, str] = ("", ""),
     ) -> None:
+        """`limits`: keys of what bounds its upload and its download."""
         self._over: Over | None = over
         self._heard = heard
         self._loop = asyncio.get_running_loop()
         self.last_active = self._loop.time()
         self.first: Side | None = None
         self._sockets = (partner, target)
-        self._in = _Flow(self, partner, target, Side.PARTNER, Side.TARGET)
-        self._out = _Flow(self, target, partner, Side.TARGET, Side.PARTNER)
+        throttle, (upload, download) = throttle or Throttle(self._loop), limits
+        self._in = _Flow(self, partner, target, Side.PARTNER, Side.TARGET, throttle, upload)
+        self._out = _Flow(self, target, partner, Side.TARGET, Side.PARTNER, throttle, download)
 
     @property
     def bytes_in(self) -> int:
@@ -68,6 +78,11 @@ class Splice:
     @property
     def bytes_out(self) -> int:
         return self._out.moved
+
+    @property
+    def held(self) -> bool:
+        """A limit of bandwidth does not let it read."""
+        return self._in.rate.held or self._out.rate.held
 
     def start(self) -> None:
         for sock in self._sockets:
@@ -110,8 +125,18 @@ class Splice:
 class _Flow:
     """One direction."""
 
-    def __init__(self, join: Splice, source: socket.socket, sink: socket.socket, sender: Side, receiver: Side) -> None:
+    def __init__(
+        self,
+        join: Splice,
+        source: socket.socket,
+        sink: socket.socket,
+        sender: Side,
+        receiver: Side,
+        throttle: Throttle,
+        limit: str,
+    ) -> None:
         self.moved = 0
+        self.rate = throttle.flow((limit,), self._hold)
         self._join = join
         self._sink_socket = sink
         self._source, self._sink = source.fileno(), sink.fileno()
@@ -124,6 +149,7 @@ class _Flow:
         self._loop.add_reader(self._source, self._readable)
 
     def stop(self) -> None:
+        self.rate.close()
         self._loop.remove_reader(self._source)
         self._loop.remove_writer(self._sink)
         if self._pipe is not None:
@@ -137,19 +163,22 @@ class _Flow:
             pipe = self._pipe = self._pipe or _borrow()
             for _ in range(ROUNDS):
                 side = self._sender
-                self._held = got = os.splice(self._source, pipe[1], PIPE, flags=_FLAGS)
+                most = self.rate.room(PIPE) if self.rate.queues else PIPE
+                self._held = got = os.splice(self._source, pipe[1], most, flags=_FLAGS)
                 side = self._receiver
                 if not got:
                     self._end()
                     return
                 if not self.moved:
                     self._join.began(self._sender)
+                if self.rate.queues:
+                    self.rate.passed(got)
                 self._push(pipe)
                 if self._held:
                     self._loop.remove_reader(self._source)
                     self._loop.add_writer(self._sink, self._writable)
                     return
-                if got < LITTLE:
+                if got < LITTLE or self.rate.held:
                     break
         except BlockingIOError:
             pass  # all that was there is read
@@ -169,6 +198,13 @@ class _Flow:
         if not self._held:
             self._loop.remove_writer(self._sink)
             self._rest()
+            self._hold(self.rate.held)
+
+    def _hold(self, held: bool) -> None:
+        """By a limit of bandwidth. What the pipe holds goes on."""
+        if held:
+            self._loop.remove_reader(self._source)
+        elif not self._held:
             self._loop.add_reader(self._source, self._readable)
 
     def _push(self, pipe: tuple[int, int]) -> None:

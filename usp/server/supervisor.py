@@ -27,8 +27,9 @@ from usp.plan import Endpoint, Plan, Spec
 from usp.server import dispatch, ipc, verdict
 from usp.server.acceptor import Acceptor
 from usp.server.advice import Facts, advice
+from usp.server.bucket import Demand, Demands
 from usp.server.door import Door
-from usp.server.messages import CloseLinks, Kill, Start
+from usp.server.messages import CloseLinks, FromWorker, Kill, Shares, Start, Wanted
 from usp.server.reception import Reception
 from usp.server.slots import COMMAND, HeldSession, Slot, Worker
 from usp.settings import ServerSettings
@@ -69,6 +70,7 @@ class Supervisor:
         self._started_at = time.time()
         self._lock = asyncio.Lock()  # one apply, start or stop at a time
         self.reception: Final = Reception(settings, audit)
+        self._demands = Demands()
         self._door = Door(settings.agent, self.reception)
         self._acceptor = Acceptor(self.reception.accepted)
         self._orders: dict[str, bool] = {}
@@ -85,7 +87,7 @@ class Supervisor:
                 audit=audit,
                 counted=self.counted,
                 command=command,
-                heard=self.reception.heard,
+                heard=self._heard,
             )
             for number in range(count)
         ]
@@ -384,6 +386,14 @@ class Supervisor:
         return state, reason
 
     # --- small things ---
+
+    def _heard(self, worker: Worker, message: FromWorker) -> None:
+        if isinstance(message, Wanted):
+            wanted = {each.key: (each.rate, Demand(each.used, each.channels, each.held)) for each in message.limits}
+            found = self._demands.told(worker.slot, wanted, time.monotonic())
+            worker.channel.post(Shares(shares=tuple(found.items())))
+        else:
+            self.reception.heard(worker, message)
 
     def _workers(self) -> list[Worker]:
         return [slot.worker for slot in self.slots if slot.worker is not None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -34,6 +35,7 @@ from usp.server.pool import Pool
 from usp.server.prepared import Prepared, link_timing, prepare
 from usp.server.scanner import Scanner
 from usp.server.session import Limits, Session
+from usp.server.throttle import Throttle
 from usp.server.trials import Trial, Trials, free
 from usp.server.tunnels import Link, Links
 from usp.server.watch import Watch
@@ -45,6 +47,7 @@ from usp.status import Complaint, LinkState, Outcome
 log = get_logger(__name__)
 
 REPORT_INTERVAL: Final = 2.0
+SHARE_INTERVAL: Final = 1.0
 PARTING: Final = 2.0
 """Seconds for sessions to take leave once they were told to, and for the last messages to be read."""
 MAX_QUEUED: Final = 10_000
@@ -73,7 +76,10 @@ class Worker:
         self._scanner = Scanner()
         self._trials = Trials(channel.post)
         self._journal = Journal(channel.post, lambda: channel.queued >= MAX_QUEUED)
-        self._now = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        self._now = loop.time
+        self._unshared = asyncio.Event()  # a limit is used that was not
+        self._throttle = Throttle(loop, start.slots, self._unshared.set)
         self._versions: dict[int, Prepared] = {}
         self._current = 0
         self._preparing = 0
@@ -92,6 +98,8 @@ class Worker:
         self._channel.post(messages.Ready(pid=os.getpid()))
         self._others.spawn(self._receive(), "messages")
         self._others.spawn(self._report(), "metrics")
+        if self._start.slots > 1:
+            self._others.spawn(self._share(), "bandwidth")
         await self._done.wait()
         await self._others.cancel()
         self._passwords.close()
@@ -132,6 +140,8 @@ class Worker:
                 self._barred.set(message.username, self._now() + message.seconds)
             case messages.Verdict():
                 self._trials.answered(message)
+            case messages.Shares():
+                self._throttle.given(dict(message.shares))
             case messages.Drain():
                 self._drain(message.seconds)
             case messages.Poll():
@@ -163,6 +173,7 @@ class Worker:
 
     def _commit(self, version: int) -> None:
         self._current, self._preparing = version, 0
+        self._throttle.serve(self._versions[version].limits)
         self._links.retain(self._versions[version].snapshot)
         self._watch.serve(self._versions[version].snapshot)
         self._forget()
@@ -206,7 +217,7 @@ class Worker:
             return self._find_link(path) if path else None
 
         if listener.direct is not None:
-            return Direct(ticket, listener, self._limits, find_link, self._journal.tell)
+            return Direct(ticket, listener, self._limits, find_link, self._journal.tell, self._throttle)
         door = ready.doors[ticket.listener, ticket.node]
 
         def barred(username: str) -> bool:
@@ -218,10 +229,8 @@ class Worker:
             return self._trials.trial(ticket.session, door.target.spec.name, username[:MAX_USERNAME])
 
         decided, tell = partial(self._decided, ticket.session), self._journal.tell
-        return Session(
-            ticket, door, self._limits, find_link, tell, self._passwords, decided, barred, self._pool, trial,
-            self._scanner,
-        )  # fmt: skip
+        more = decided, barred, self._pool, trial, self._scanner, self._throttle
+        return Session(ticket, door, self._limits, find_link, tell, self._passwords, *more)
 
     def _find_link(self, path: PathSpec) -> Link | None:
         return self._links.get(path.tunnel, path.client)
@@ -293,6 +302,22 @@ class Worker:
             await asyncio.sleep(REPORT_INTERVAL)
             lag.set(max(0.0, loop.time() - due))
             self._send_metrics()
+
+    async def _share(self) -> None:
+        """Tell what is wanted of the limits of bandwidth, and be told what may be used."""
+        last = self._now()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._unshared.wait(), SHARE_INTERVAL)
+            self._unshared.clear()
+            now = self._now()
+            wanted = [
+                messages.LimitWanted(key=key, rate=rate, used=used, channels=channels, held=held)
+                for key, (rate, (used, channels, held)) in self._throttle.demands(max(now - last, 0.01)).items()
+            ]
+            last = now
+            for at in range(0, len(wanted), _STATUSES):
+                self._channel.post(messages.Wanted(limits=tuple(wanted[at : at + _STATUSES])))
 
     def _send_metrics(self) -> None:
         for session in self._sessions.values():

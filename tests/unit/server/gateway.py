@@ -22,6 +22,7 @@ from usp.server.messages import Partner
 from usp.server.pool import Pool
 from usp.server.prepared import Door, Prepared, prepare
 from usp.server.session import Limits, Session
+from usp.server.throttle import Throttle
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
@@ -219,6 +220,7 @@ class Gateway:
         self.trial: Callable[[str], AbstractAsyncContextManager[Trial]] = lambda username: free()
         self.passwords = Passwords(HASHER, remember=REMEMBERED_SECONDS)
         self.pool = Pool(Watch(lambda path: link(), lambda health: None, limits.connect), limits.connect)
+        self.throttle = Throttle(asyncio.get_running_loop())
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.listening.setblocking(False)
         self.port: int = self.listening.getsockname()[1]
@@ -241,6 +243,7 @@ class Gateway:
                 lambda admitted, username: self.decided.append((admitted, username)),
                 pool=self.pool,
                 trial=self.trial,
+                throttle=self.throttle,
             )
             self.live.append(session)
             self._tasks.spawn(self._serve(session, sock), "session")

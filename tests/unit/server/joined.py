@@ -15,6 +15,7 @@ from usp.model import ListenerType
 from usp.server.direct import Direct
 from usp.server.messages import Partner
 from usp.server.session import Limits
+from usp.server.throttle import Throttle
 from usp.server.tunnels import Link
 from usp.snapshot import DirectSpec, FilterSpec, ListenerSpec, PathSpec
 from usp.status import Outcome
@@ -47,6 +48,7 @@ class Front:
         self.live: list[Direct] = []
         self.facts: list[dict[str, Any]] = []
         self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        self.throttle = Throttle(asyncio.get_running_loop())
         self._link, self._limits = link, limits
         self._tasks = TaskSet()
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -60,7 +62,7 @@ class Front:
             ticket = Partner(
                 session=f"s{len(self.live)}", version=1, listener="d1", node="", peer_host=peer[0], peer_port=peer[1]
             )
-            session = Direct(ticket, self.listener, self._limits, self._link, self.facts.append)
+            session = Direct(ticket, self.listener, self._limits, self._link, self.facts.append, self.throttle)
             self.live.append(session)
             self._tasks.spawn(self._serve(session, sock), "session")
 

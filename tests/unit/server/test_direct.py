@@ -209,3 +209,36 @@ async def test_no_link(way: str) -> None:
         return
     async with front("no_link") as (gateway, _), gateway.partner():
         assert await gateway.outcome() is Outcome.TUNNEL_DOWN
+
+
+@pytest.mark.parametrize("direction", ["upload", "download"])
+async def test_a_limit_of_bandwidth_slows_one_direction_down(way: str, direction: str) -> None:
+    data = random.Random(5).randbytes(1_500_000)
+    async with front(way) as (gateway, targets), gateway.partner() as partner:
+        gateway.throttle.serve({f"listener/d1/{direction}": 1_000_000})
+        target = await targets.next()
+
+        async def carried(one: socket.socket, other: socket.socket) -> float:
+            started = asyncio.get_running_loop().time()
+            await send(one, data)
+            one.shutdown(socket.SHUT_WR)
+            assert await read_all(other) == data
+            return asyncio.get_running_loop().time() - started
+
+        up, down = await asyncio.gather(carried(partner, target), carried(target, partner))
+        assert (up if direction == "upload" else down) >= 0.8  # a burst of 0.25 s, and a packet of a link
+        assert await gateway.outcome() is Outcome.COMPLETED
+    assert gateway.throttle.demands(1.0) == {}
+
+
+async def test_who_waits_for_bandwidth_is_not_idle_and_a_push_lets_him_go(way: str) -> None:
+    async with front(way, Limits(5, 1, 0.3)) as (gateway, targets), gateway.partner() as partner:
+        gateway.throttle.serve({"listener/d1/upload": 10_000})
+        target = await targets.next()
+        sending = asyncio.create_task(send(partner, b"x" * 200_000))
+        await asyncio.sleep(1.0)
+        assert gateway.outcomes.empty()
+        gateway.throttle.serve({})
+        assert await read(target, 200_000) == b"x" * 200_000
+        await sending
+        assert await gateway.outcome() is Outcome.IDLE

@@ -392,3 +392,50 @@ async def test_a_window_is_kept_by_the_clock(target: Target) -> None:
             with pytest.raises(asyncssh.SFTPPermissionDenied, match=r"read-only from 00:00 to 24:00 \(UTC\)"):
                 await sftp.mkdir("/d")
         assert not (target.root / "d").exists()
+
+
+LIMITS_OF = "listener/l1/{}", "rule/r1/{}", "account/None/alice/{}"
+
+
+@pytest.mark.parametrize("key", LIMITS_OF)
+@pytest.mark.parametrize("direction", ["upload", "download"])
+async def test_a_limit_of_bandwidth_slows_one_direction_down(target: Target, key: str, direction: str) -> None:
+    """It is never faster than that; how much slower is this machine's affair."""
+    (target.root / "down").write_bytes(b"d" * 600_000)
+    async with serving(target.port) as gateway:
+        gateway.throttle.serve({key.format(direction): 1_000_000})
+        async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+            seconds = []
+            for up in (True, False):
+                started = asyncio.get_running_loop().time()
+                if up:
+                    async with sftp.open("/up", "wb") as file:
+                        await file.write(b"u" * 600_000)
+                else:
+                    async with sftp.open("/down", "rb") as file:
+                        assert len(await file.read()) == 600_000
+                seconds.append(asyncio.get_running_loop().time() - started)
+            (exchange,) = gateway.live[0]._exchanges
+            waited = exchange._upload.waited, exchange._download.waited
+            assert seconds[direction == "download"] >= 0.2
+            assert (waited[0] > 0.1, waited[1] > 0.1) == (direction == "upload", direction == "download")
+        assert (target.root / "up").read_bytes() == b"u" * 600_000
+    assert gateway.throttle.demands(1.0) == {}
+
+
+async def test_who_waits_for_bandwidth_is_not_idle_and_a_push_lets_him_go(target: Target) -> None:
+    async with serving(target.port, limits(idle=0.3)) as gateway:
+        gateway.throttle.serve({"rule/r1/upload": 10_000})
+        async with (
+            gateway.partner() as partner,
+            partner.start_sftp_client() as sftp,
+            sftp.open("/up", "wb") as file,
+        ):
+            writing = asyncio.create_task(file.write(b"u" * 500_000))
+            await asyncio.sleep(1.0)
+            assert not writing.done()
+            assert any(exchange.held for exchange in gateway.live[0]._exchanges)
+            gateway.throttle.serve({})
+            async with asyncio.timeout(5):
+                await writing
+        assert (target.root / "up").read_bytes() == b"u" * 500_000

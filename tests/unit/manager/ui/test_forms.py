@@ -185,7 +185,7 @@ def test_a_block_that_may_be_none_has_a_box() -> None:
     account = fields_of(Account)
     assert "policy" not in document_of(account, {"policy": [""], "policy.preset": ["full"]})
     found = document_of(account, {"policy": ["", "on"], "policy.preset": ["download_only"]})
-    assert found["policy"] == {"preset": "download_only", "paths": []}
+    assert found["policy"] == {"preset": "download_only", "paths": [], "windows": []}
 
 
 def test_findings_come_to_the_fields() -> None:
