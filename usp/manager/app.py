@@ -29,6 +29,7 @@ from usp.manager.pushes import Pushes
 from usp.manager.rollouts import Rollouts
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server
+from usp.manager.tickets import Tickets
 from usp.manager.users import Actor, Administrators
 from usp.model import Deployment, ProxyServer, Record, Tunnel
 from usp.passwords import Passwords
@@ -70,6 +71,7 @@ class App:
         self.ending = asyncio.Event()  # streams end when it is set
         self.administrators = Administrators(store, settings.login, clock, passwords)
         self.logins = Logins(store, settings.login, clock, self.administrators)
+        self.tickets = Tickets(store, clock)
         self.factors = Factors(store, clock, settings.name, self.logins.check_password, self.note)
         self.guard = Guard(store, clock)
         self.entry = Entry(self.administrators.passwords, settings.name, clock)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from usp import ipfilter
 from usp.combinations import OutboundCredentials
 from usp.diagnosis import Diagnosis, Hop, HopName, KeyScan, Login, Probe
@@ -22,6 +24,7 @@ from usp.manager.store.rows import Role
 from usp.manager.users import Actor
 from usp.model import IpFilter, OutboundNode, PrivateKey, ProxyClient, ProxyServer, Record, Rule, Tunnel
 from usp.snapshot import PathSpec
+from usp.wording import problems_of
 
 Note = Callable[..., Awaitable[None]]
 
@@ -72,21 +75,32 @@ class Diagnostics:
         """The host keys that an Outbound Node's target shows to a server, and which of them are pinned already."""
         actor.require(Role.ADMIN)
         catalog = await self._store.items.read()
-        record = catalog.get(ProxyServer.kind, server)
         target = item_of(OutboundNode, catalog.get(OutboundNode.kind, node))
-        path = _path(catalog, record, through) if through else None
         task = KeyScan(
-            host=target.host,
-            port=target.port,
-            path=path,
-            algorithms=target.algorithms,
-            send_proxy_v2=target.send_proxy_v2,
+            host=target.host, port=target.port, algorithms=target.algorithms, send_proxy_v2=target.send_proxy_v2
         )
-        await self._note(actor, "scan_host_key", target.name, server=record.item.name)
-        found = await self._timed(self._controls.scan(Endpoint.of(catalog, record), task))
+        found = await self._scanned(actor, catalog, server, through, task, target.name)
         pinned = {catalog.records[id].facts.get("fingerprint") for id in target.host_keys}
         shown = tuple(key.model_copy(update={"pinned": key.fingerprint in pinned}) for key in found.host_keys)
         return found.model_copy(update={"host_keys": shown})
+
+    async def scan_address(self, actor: Actor, host: str, port: int, server: str, through: Through | None) -> Diagnosis:
+        """The same of a target that is to become an Outbound Node, which needs its keys."""
+        actor.require(Role.ADMIN)
+        try:
+            task = KeyScan(host=host, port=port)
+        except ValidationError as error:
+            raise UspError("request.invalid", problems=problems_of(error)) from None
+        return await self._scanned(actor, await self._store.items.read(), server, through, task, f"{host}:{port}")
+
+    async def _scanned(
+        self, actor: Actor, catalog: Catalog, server: str, through: Through | None, task: KeyScan, target: str
+    ) -> Diagnosis:
+        record = catalog.get(ProxyServer.kind, server)
+        path = _path(catalog, record, through) if through else None
+        await self._note(actor, "scan_host_key", target, server=record.item.name)
+        asking = self._controls.scan(Endpoint.of(catalog, record), task.model_copy(update={"path": path}))
+        return await self._timed(asking)
 
     async def test_address(self, key: str, address: str) -> ipfilter.Verdict:
         """What an IP Filter says about an address, and by which of its rules."""

@@ -53,11 +53,20 @@ class Factors:
             await self._store.factors.put(Factor(actor.user_id, secret, self._clock()))
         return secret, totp.uri(secret, actor.name, self._manager)
 
-    async def confirm(self, actor: Actor, code: str) -> Sequence[str]:
-        """From now on logins need it; recovery codes, which are shown this once."""
+    async def enrolling(self, actor: Actor) -> tuple[Secret, str]:
+        """The secret that waits to be confirmed, to be shown again; UspError factor.not_found."""
+        factor = await self._waiting(actor)
+        return factor.secret, totp.uri(factor.secret, actor.name, self._manager)
+
+    async def _waiting(self, actor: Actor) -> Factor:
         factor = await self._store.factors.get(actor.user_id)
         if factor is None or factor.confirmed_at is not None:
             raise UspError("factor.not_found", "nothing waits to be confirmed: enrol first")
+        return factor
+
+    async def confirm(self, actor: Actor, code: str) -> Sequence[str]:
+        """From now on logins need it; recovery codes, which are shown this once."""
+        factor = await self._waiting(actor)
         step = totp.step_of(factor.secret, code, self._clock())
         if step is None:
             raise UspError("request.invalid", problems=[Problem(("code",), "is not the code that the app shows now")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -18,7 +18,7 @@ from uuid import uuid4
 from usp.errors import Problem, UspError
 from usp.manager import factors, lockout
 from usp.manager.lockout import Limits
-from usp.manager.store.rows import Event, Lockout, Login, Role, User
+from usp.manager.store.rows import Event, Factor, Lockout, Login, Role, User
 from usp.manager.store.store import Store
 from usp.manager.users import TOKEN_PREFIX, Actor, Administrators, digest
 from usp.model import USERNAME_PATTERN
@@ -49,6 +49,18 @@ class Logins:
         auth.totp when the password is right, and a code of the second factor is missing or not good (any more)."""
         name = name if re.fullmatch(USERNAME_PATTERN, name) else NO_NAME
         user = await self._verified(name, password, peer, code)
+        return await self.begin(user, peer)
+
+    async def finish(self, name: str, code: str, peer: str) -> tuple[str, Login, User]:
+        """The second half of a login of which auth.totp was said: for a form that asks for one thing after the other.
+        Whoever calls it knows that the password was right a moment ago."""
+        subjects = await self._counted(name, peer)
+        user = await self._store.users.find(name)
+        factor = factors.confirmed(await self._store.factors.get(user.id)) if user and user.enabled else None
+        if user is None or factor is None:
+            raise UspError("auth.invalid", "this login cannot be finished: begin again")
+        await self._use(factor, code, name, peer)
+        await self._forget(subjects)
         return await self.begin(user, peer)
 
     async def begin(self, user: User, peer: str, **detail: Any) -> tuple[str, Login, User]:
@@ -89,8 +101,7 @@ class Logins:
     async def _verified(self, name: str, password: str, peer: str, code: str | None = None) -> User:
         """The user, if that is the password; with `code`, which may be "", the second factor is looked at, too."""
         self._administrators.passwords.check_queue()
-        subjects = (lockout.user_subject(name), lockout.address_subject(peer))
-        counted = await self._store.lockouts.count(subjects, self._penalty, now=self._clock())
+        subjects = await self._counted(name, peer)
         try:
             user = await self._store.users.find(name)
             usable = user is not None and user.enabled
@@ -101,7 +112,7 @@ class Logins:
                 await self._store.lockouts.give_back(subject, self._penalty)
             raise
         if user is None or not right:
-            until = max((each.locked_until for each in counted if each.locked_until), default=None)
+            until = max((each.locked_until for each in subjects.values() if each.locked_until), default=None)
             detail = {} if until is None else {"locked_until": until.isoformat()}
             await self._note(name, "login.failed", name, peer, **detail)
             raise UspError("auth.invalid")
@@ -110,12 +121,29 @@ class Logins:
             for subject in subjects:  # half a login is neither a failure nor a success
                 await self._store.lockouts.give_back(subject, self._penalty)
             raise UspError("auth.totp")
-        if factor is not None and not await factors.use(self._store, factor, code or "", self._clock()):
+        if factor is not None:
+            await self._use(factor, code or "", name, peer)
+        await self._forget(subjects)
+        return user
+
+    async def _counted(self, name: str, peer: str) -> Mapping[str, Lockout]:
+        """One more attempt of the name and of the address; UspError auth.locked."""
+        subjects = (lockout.user_subject(name), lockout.address_subject(peer))
+        counted = await self._store.lockouts.count(subjects, self._penalty, now=self._clock())
+        return {each.subject: each for each in counted}
+
+    async def _use(self, factor: Factor, code: str, name: str, peer: str) -> None:
+        if not await factors.use(self._store, factor, code, self._clock()):
             await self._note(name, "login.failed", name, peer, factor="totp")
             raise UspError("auth.totp", "this code is not right, or was used before: wait for the next one")
-        await self._store.lockouts.forget(subjects[0])
-        await self._store.lockouts.give_back(subjects[1], self._penalty)
-        return user
+
+    async def _forget(self, subjects: Iterable[str]) -> None:
+        """It was right: nothing is held against the user, and one attempt less against the address."""
+        for subject in subjects:
+            if subject.startswith(f"{lockout.USER}:"):
+                await self._store.lockouts.forget(subject)
+            else:
+                await self._store.lockouts.give_back(subject, self._penalty)
 
     # --- lock-outs ---
 

@@ -65,6 +65,7 @@ async def test_a_factor_counts_once_it_is_confirmed(app: App, clock: Clock) -> N
     assert await log_in(app) == "alice"
     secret, uri = await app.factors.begin(await actor(app), PASSWORD)  # another phone, before it was confirmed
     assert secret.reveal() in uri
+    assert await app.factors.enrolling(await actor(app)) == (secret, uri)
     wrong = app.factors.confirm(await actor(app), "000000" if pyotp.TOTP(secret.reveal()).now() != "000000" else "1")
     assert await code_of(wrong) == "request.invalid"
     assert await log_in(app) == "alice"
@@ -149,6 +150,23 @@ async def test_with_a_wrong_password_nothing_is_said_of_a_factor(app: App, clock
     assert await code_of(log_in(app, password="wrong")) == "auth.invalid"
     assert await code_of(log_in(app, phone.at(clock()), password="wrong")) == "auth.invalid"
     assert await log_in(app, phone.at(clock())) == "alice"  # and the code was not used up
+
+
+async def test_the_second_half_alone(app: App, clock: Clock) -> None:
+    """For a form that asks for the password first, and for the code then."""
+    phone, codes = await enrolled(app, clock)
+    assert await code_of(app.logins.finish("alice", "wrong", PEER)) == "auth.totp"
+    code = phone.at(clock())
+    token, _, user = await app.logins.finish("alice", code, PEER)
+    assert user.name == "alice"
+    assert (await app.logins.authenticate(token, PEER)).name == "alice"
+    assert [each.subject for each in await app.store.lockouts.all()] == [f"address:{PEER}"]
+    assert await code_of(app.logins.finish("alice", code, PEER)) == "auth.totp"
+    for name in ("bob", "nobody"):
+        assert await code_of(app.logins.finish(name, codes[0], PEER)) == "auth.invalid"
+    await app.administrators.change(await actor(app), "bob", {"role": Role.ADMIN})
+    await app.administrators.change(await actor(app), "alice", {"enabled": False})
+    assert await code_of(app.logins.finish("alice", codes[0], PEER)) == "auth.invalid"
 
 
 async def test_tokens_need_no_code(app: App, clock: Clock) -> None:

@@ -82,6 +82,14 @@ class Store:
         except IntegrityError:
             raise UspError("catalog.conflict") from None
 
+    def seal(self, clear: bytes, place: str) -> str:
+        """By the vault, for what is kept elsewhere; see `usp.manager.vault`."""
+        return self._keys.vault.seal(clear, place)
+
+    async def unseal(self, sealed: str, place: str) -> bytes:
+        """UspError `vault.damaged`."""
+        return (await self._keys.vault_for([sealed])).open(sealed, place)
+
     async def tidy(self) -> None:
         """To be called now and then."""
         await self._database.tidy()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from usp.model import KINDS, Item
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -14,6 +16,7 @@ class Entry:
     title: str
     path: str
     icon: str
+    for_all: bool = True  # else for administrators
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,58 @@ class Section:
     entries: tuple[Entry, ...]
 
 
+ICONS: Final = {
+    "proxy-servers": "server",
+    "tunnels": "tunnel",
+    "proxy-clients": "link",
+    "listeners": "door",
+    "deployments": "push",
+    "routes": "map",
+    "inbound-nodes": "door",
+    "outbound-nodes": "target",
+    "rules": "shield",
+    "account-repositories": "people",
+    "accounts": "user",
+    "ip-filters": "filter",
+    "private-keys": "key",
+    "public-keys": "key",
+    "tls-certificates": "certificate",
+    "ca-certificates": "certificate",
+}
+"""Kind -> icon, in the order of the menu."""
+
+
+def plural(model: type[Item]) -> str:
+    title = model.title
+    return f"{title[:-1]}ies" if title.endswith("y") and title[-2] not in "aeiou" else f"{title}s"
+
+
 SECTIONS: Final = (
     Section(
         "Monitoring",
         (Entry("status", "Status", "/ui/status", "pulse"),),
+    ),
+    Section(
+        "Configuration",
+        (
+            Entry("setup", "Guided set-up", "/ui/setup", "play"),
+            *(Entry(kind, plural(KINDS[kind]), f"/ui/items/{kind}", icon) for kind, icon in ICONS.items()),
+        ),
+    ),
+    Section(
+        "Tools",
+        (
+            Entry("explain", "Explain a login", "/ui/explain", "search"),
+            Entry("scan", "Read host keys", "/ui/scan", "key"),
+            Entry("kit", "Partner kit", "/ui/kit", "copy"),
+        ),
+    ),
+    Section(
+        "Administration",
+        (
+            Entry("users", "Users", "/ui/users", "people", for_all=False),
+            Entry("account", "Own account", "/ui/account", "user"),
+        ),
     ),
 )
 """One entry a line, so that branches do not collide."""

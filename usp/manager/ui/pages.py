@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 import usp
 from usp.manager.app import App
-from usp.manager.ui import assets, navigation, words
+from usp.manager.ui import assets, fields, navigation, words
 from usp.manager.ui.visits import CSRF_FIELD, CSRF_HEADER, Visit
 
 POLICY: Final = (
@@ -50,6 +50,7 @@ _jinja.globals.update(
     of_tone=words.of_tone,
     Tone=words.Tone,
 )
+_jinja.filters.update(word=fields.word_of, label=fields.label_of)
 _jinja.filters.update(size=words.size, span=words.span, exact=words.exact, count=words.count)
 
 

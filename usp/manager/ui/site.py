@@ -15,7 +15,7 @@ from usp.log import get_logger
 from usp.manager.api.errors import RETRY_SECONDS, STATUS
 from usp.manager.api.middleware import Bugs
 from usp.manager.app import App
-from usp.manager.ui import assets, login, pages, status
+from usp.manager.ui import account, assets, configuration, kit, login, pages, setup, status, tools, users
 from usp.manager.ui.visits import COOKIE, LoginNeeded, Visit, Visitors, peer, refuse_forgery, the_app
 from usp.wording import problems_in
 
@@ -27,6 +27,12 @@ PARTS: Final = (
     assets,
     login,
     status,
+    configuration,
+    tools,
+    kit,
+    setup,
+    account,
+    users,
 )
 """The pages, one a line, so that branches do not collide."""
 
