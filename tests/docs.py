@@ -3,6 +3,7 @@
 * docs/cli.md: every command of `usp`, as its --help says it
 * docs/errors.md: every code
 * docs/metrics.md: every metric
+* docs/settings.md, docs/items.md: every argument of the configuration files, every field of items (tests.reference)
 * tests/unit/manager/api/operations.txt: the operations of the REST API, which stay once they were published
 """
 
@@ -15,6 +16,7 @@ from typing import cast
 
 import click
 
+from tests.reference import items_page, settings_page
 from usp.cli.main import main as usp
 from usp.errors import CODES
 from usp.manager.api import application
@@ -123,22 +125,26 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/cli.md": cli,
     "docs/errors.md": errors,
     "docs/metrics.md": metrics_page,
+    "docs/settings.md": settings_page,
+    "docs/items.md": items_page,
     "tests/unit/manager/api/operations.txt": operations,
 }
 
 
+def stale() -> dict[str, str]:
+    """Page -> what it should say, of those that say something else."""
+    made = {path: make() for path, make in PAGES.items()}
+    return {path: text for path, text in made.items() if not Path(path).exists() or Path(path).read_text() != text}
+
+
 def main() -> int:
-    stale = []
-    for path, make in PAGES.items():
-        text = make()
-        if Path(path).exists() and Path(path).read_text() == text:
-            continue
-        stale.append(path)
-        if "--check" not in sys.argv:
+    check = "--check" in sys.argv
+    found = stale()
+    for path, text in found.items():
+        if not check:
             Path(path).write_text(text)
-    for path in stale:
-        print(f"{path}: {'out of date: run `make docs`' if '--check' in sys.argv else 'written'}")
-    return 1 if stale and "--check" in sys.argv else 0
+        print(f"{path}: {'out of date: run `make docs`' if check else 'written'}")
+    return 1 if found and check else 0
 
 
 if __name__ == "__main__":
