@@ -33,12 +33,14 @@ HEAD: Final = 512
 
 
 class Framer:
-    """One direction of the stream. `look` may be exchanged between packets."""
+    """One direction of the stream. `look` may be exchanged between packets. A look that gives its verdict on a packet
+    that is not whole yet may set `tap`, which then sees the rest of it as it comes."""
 
-    __slots__ = ("_forwarding", "_head", "_inserts", "_left", "_limit", "look")
+    __slots__ = ("_forwarding", "_head", "_inserts", "_left", "_limit", "look", "tap")
 
     def __init__(self, look: Look, limit: int) -> None:
         self.look = look
+        self.tap: Callable[[memoryview], object] | None = None
         self._limit = limit
         self._head = bytearray()  # the beginning of a packet, of which nothing was passed on yet
         self._left = 0  # bytes to come of a packet with a verdict
@@ -71,6 +73,10 @@ class Framer:
         if self._left:
             at += min(self._left, size - at)
             self._left -= at - start
+            if self.tap is not None:
+                self.tap(memoryview(data)[start:at])
+                if not self._left:
+                    self.tap = None
             if not self._forwarding:
                 start = at
             if self._inserts and not self._left:

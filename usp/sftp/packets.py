@@ -14,9 +14,11 @@ from usp.policy import OpClass
 from usp.sftp import wire
 from usp.sftp.ops import EXTENSIONS, OPEN, OPS, Field, Op, OpenFlag, Packet, open_classes
 from usp.sftp.paths import normalise, normalise_tilde
-from usp.sftp.wire import Reader, malformed
+from usp.sftp.wire import U32, Bytes, Reader, malformed
 
 HANDLE_MAX: Final = 256  # section 6.3
+STATUS_TEXT_MAX: Final = 200
+"""Bytes of a target's message that are kept for the audit log."""
 _SIZE, _OWNER, _PERMISSIONS, _TIMES, _EXTENDED = 0x1, 0x2, 0x4, 0x8, 0x80000000
 _ATTR_FLAGS: Final = _SIZE | _OWNER | _PERMISSIONS | _TIMES | _EXTENDED
 _OPEN_FLAGS: Final = sum(OpenFlag)
@@ -140,6 +142,14 @@ def status(request_id: int, code: int, text: str) -> bytes:
     return wire.packet(
         Packet.STATUS, wire.u32(request_id), wire.u32(code), wire.string(text.encode("utf-8")), wire.string(b"en")
     )
+
+
+def status_text(data: Bytes, at: int, end: int) -> bytes:
+    """The message of a STATUS, from behind its code on; none if there is none, or it is not as it should be."""
+    if end - at < 4:
+        return b""
+    start, length = at + 4, U32.unpack_from(data, at)[0]
+    return bytes(data[start : start + min(length, STATUS_TEXT_MAX)]) if start + length <= end else b""
 
 
 def init(version: int) -> bytes:

@@ -7,11 +7,28 @@ positive answer); None means that the session ended before the target answered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
 
 from usp.scan import Finding
 from usp.sftp.packets import Attrs
+
+
+class Spent(NamedTuple):
+    """Seconds that have passed, and how many of them were waiting: for the partner, the target, the tunnel, and in the
+    gateway itself, which a limit held up."""
+
+    total: float = 0.0
+    partner: float = 0.0
+    target: float = 0.0
+    tunnel: float = 0.0
+    gateway: float = 0.0
+
+    def since(self, earlier: Spent) -> Spent:
+        return Spent(*(now - then for now, then in zip(self, earlier, strict=True)))
+
+
+NOTHING: Final = Spent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +40,7 @@ class Opened:
     reads: bool
     writes: bool
     status: int | None
+    text: bytes = field(default=b"", repr=False)
 
     @property
     def ok(self) -> bool:
@@ -31,7 +49,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class FileClosed:
-    """A file's handle is gone. Exactly one for each file opened with success."""
+    """A file's handle is gone. Exactly one for each file opened with success.
+
+    `complete`: what was transferred is one piece from the beginning on; None: nothing was. `eof`: the target said that
+    it has been read to its end. `unhashed`: why there is no `sha256`, if there should be one."""
 
     path: bytes
     reads: bool
@@ -40,6 +61,12 @@ class FileClosed:
     bytes_written: int
     failures: int  # READ and WRITE requests that failed (end of file is no failure)
     status: int | None  # of CLOSE; None: never closed (the transfer was aborted)
+    text: bytes = field(default=b"", repr=False)
+    complete: bool | None = field(default=None, repr=False)
+    eof: bool = field(default=False, repr=False)
+    sha256: str = field(default="", repr=False)
+    unhashed: str = field(default="", repr=False)
+    spent: Spent = field(default=NOTHING, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -57,6 +84,7 @@ class Changed:
     paths: tuple[bytes, ...]
     status: int | None
     attrs: Attrs | None = None
+    text: bytes = field(default=b"", repr=False)
 
     @property
     def ok(self) -> bool:

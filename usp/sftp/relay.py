@@ -59,7 +59,7 @@ One request gets one answer: STATUS from here, or whatever the target said, neve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from struct import Struct
 from typing import Final, Literal, NamedTuple
 
@@ -71,8 +71,11 @@ from usp.sftp.ops import CLOSE, EXTENSIONS, LIMITS, OPEN, OPENDIR, OPS, READ, VE
 from usp.sftp.packets import HANDLE_MAX, Request
 from usp.sftp.paths import normalise, problem
 from usp.sftp.policy import AllowAll, Context, Deny, Policy
-from usp.sftp.records import Changed, Denied, Observed, Record
+from usp.sftp.records import NOTHING, Changed, Denied, Observed, Record, Spent
 from usp.sftp.root import HOME, Root, home, status
+from usp.sftp.steps import Close as Close
+from usp.sftp.steps import Limits as Limits
+from usp.sftp.steps import Step as Step
 from usp.sftp.wire import U32, Bytes, malformed
 
 # Plain integers: comparing with an IntEnum's member costs more than the rest of a look.
@@ -87,41 +90,14 @@ _TELLS_NOTHING: Final = frozenset({int(Status.OK), int(Status.EOF)})
 _OVERHEAD: Final = 1024  # what OpenSSH leaves of a packet for everything but the data
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one session may hold here. The packet's size is OpenSSH's; clients keep 64 requests open, some a few 100."""
-
-    packet: int = 256 * 1024
-    requests: int = 2048
-    handles: int = 2048
-    path: int = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """The session must end: `side` broke the protocol or a limit. `outcome` is a word of `usp.status.Outcome`."""
-
-    outcome: Literal["protocol_error", "limit"]
-    side: Literal["partner", "target"]
-    reason: str
-
-
-class Step(NamedTuple):
-    """What to do now, in this order: write, log, close. The buffers may be views of what was fed: write them first."""
-
-    to_outbound: Sequence[Bytes]
-    to_inbound: Sequence[Bytes]
-    records: Sequence[Record]
-    close: Close | None
-
-
 class _Asked(NamedTuple):
-    """A request that the target has not answered. `amount`: bytes asked for, or sent."""
+    """A request that the target has not answered. `amount`: bytes asked for, or sent, from `offset` on."""
 
     op: Op
     file: File | None
     amount: int
     request: Request | None
+    offset: int = 0
 
 
 class Relay:
@@ -137,11 +113,16 @@ class Relay:
         limits: Limits | None = None,
         root: Root | None = None,
         now: Callable[[], float] = lambda: 0.0,
+        spent: Callable[[], Spent] = lambda: NOTHING,
+        hashed: bool = False,
     ) -> None:
-        """`now` tells the time, as Unix has it, to a policy that asks."""
+        """`now` tells the time, as Unix has it, to a policy that asks; `spent` what the session has waited for so far.
+        `hashed`: files are, as they pass."""
         self._policy: Policy = policy or AllowAll()
         self._root = root
         self._now = now
+        self._spent = spent
+        self._hashed = hashed
         self._max_size = self._policy.max_size
         self._holds_to_open = self._policy.holds_to_open
         self._home = HOME if root else None
@@ -292,9 +273,11 @@ class Relay:
             return DROP
         if kind == _T_READ and (amount > self._io_max or length != head):
             amount = min(amount, self._io_max)  # an answer longer than this would not pass
-            self._asked[request_id] = _Asked(op, file, amount, None)
+            self._asked[request_id] = _Asked(op, file, amount, None, offset)
             return packets.encode_request(Request(op, request_id, (handle, offset, amount)))
-        self._asked[request_id] = _Asked(op, file, amount, None)
+        self._asked[request_id] = _Asked(op, file, amount, None, offset)
+        if file.digest is not None and kind == _T_WRITE:
+            self._inbound.tap = file.digest.take(offset, amount, data, at + head, at + have)
         if trailing:  # pkg/sftp, which rclone uses, sends the whole buffer of which it means the beginning
             return U32.pack(head + amount) + bytes(data[at : at + head + amount])
         return FORWARD
@@ -370,7 +353,12 @@ class Relay:
         if asked is None:
             raise malformed(f"an answer to request {request_id}, which is not open")
         if kind == _T_STATUS:
-            return self._status(request_id, asked, number)
+            text = b""
+            if asked.request and number not in _TELLS_NOTHING:
+                if have < length:
+                    return MORE
+                text = packets.status_text(data, at + 9, at + length)
+            return self._status(request_id, asked, number, text)
         if kind != asked.op.answer:
             raise malformed(f"an answer of type {kind} to {asked.op.name}")
         if kind == _T_DATA:
@@ -378,7 +366,9 @@ class Relay:
             assert file
             if length != 9 + number or number > asked.amount:
                 raise malformed("DATA is not as long as it says, or longer than was asked for")
-            file.bytes_read += number
+            file.got(asked.offset, number)
+            if file.digest is not None and not file.writes:
+                self._outbound.tap = file.digest.take(asked.offset, number, data, at + 9, at + have)
         elif (
             kind == Packet.HANDLE
             or asked.op is LIMITS
@@ -391,19 +381,16 @@ class Relay:
         del self._asked[request_id]
         return FORWARD
 
-    def _status(self, request_id: int, asked: _Asked, code: int) -> Verdict | bytes:
+    def _status(self, request_id: int, asked: _Asked, code: int, text: bytes) -> Verdict | bytes:
         if code == Status.OK and asked.op.answer is not None:
             raise malformed(f"STATUS OK to {asked.op.name}")
         del self._asked[request_id]
         self._opening -= asked.op.answer is Packet.HANDLE
         if asked.request:
-            self._record(asked, code)
-        elif code == Status.OK:
+            self._record(asked, code, text)
+        else:
             assert asked.file
-            asked.file.bytes_written += asked.amount
-        elif asked.op is WRITE or code != Status.EOF:
-            assert asked.file
-            asked.file.failures += 1
+            asked.file.answered(code, asked.offset, asked.amount, write=asked.op is WRITE)
         return status(request_id, code) if self._root and code not in _TELLS_NOTHING else FORWARD
 
     def _whole(self, request_id: int, asked: _Asked, body: bytes) -> Verdict | bytes:
@@ -427,22 +414,22 @@ class Relay:
         assert asked.request
         told = opened(asked.request, 0)
         self._records.append(told)
-        self._handles[handle] = File.of(told)
+        self._handles[handle] = File.of(told, self._spent(), hashed=self._hashed)
         return FORWARD
 
     # Records
 
-    def _record(self, asked: _Asked, status: int | None) -> None:
+    def _record(self, asked: _Asked, status: int | None, text: bytes = b"") -> None:
         op, request = asked.op, asked.request
         if op is CLOSE:
             assert asked.file
-            self._record_closed(asked.file, status)
+            self._record_closed(asked.file, status, text)
         elif op.answer is Packet.HANDLE:
             assert request
-            self._records.append(opened(request, status))
+            self._records.append(opened(request, status, text))
         elif op.writes and request:
-            self._records.append(Changed(op.name, request.paths, status, request.attrs))
+            self._records.append(Changed(op.name, request.paths, status, request.attrs, text))
 
-    def _record_closed(self, file: File, status: int | None) -> None:
+    def _record_closed(self, file: File, status: int | None, text: bytes = b"") -> None:
         if not file.directory:
-            self._records.append(file.closed(status))
+            self._records.append(file.closed(status, text, self._spent()))

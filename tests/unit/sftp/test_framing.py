@@ -135,3 +135,27 @@ def test_an_insert_need_not_wait_for_a_packet_that_nobody_sees() -> None:
     assert framer.insert(b"now")
     framer.feed(b"", out)
     assert not out
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 100, 50), (2000, 1), (600, 700, 800)])
+def test_a_tap_sees_the_rest_of_a_packet_and_no_more(sizes: tuple[int, ...]) -> None:
+    body = b"f\0" + bytes(range(256)) * 4
+    stream = string(body) + string(b"f\0next")
+    seen: list[bytes] = []
+
+    def tapping(data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
+        verdict = look(data, at, have, length)
+        if verdict is FORWARD and length == len(body):
+            seen.append(bytes(data[at : at + have]))
+            if have < length:
+                framer.tap = lambda rest: seen.append(bytes(rest))
+        return verdict
+
+    framer = Framer(tapping, LIMIT)
+    chunks, at = [], 0
+    for size in (*sizes, len(stream)):
+        chunks.append(stream[at : at + size])
+        at += size
+    assert run(framer, chunks) == stream
+    assert b"".join(seen) == body
+    assert framer.tap is None

@@ -122,3 +122,12 @@ def test_a_request_on_other_paths() -> None:
         EXTENSIONS[b"expand-path@openssh.com"], encode("EXTENDED 1 expand-path@openssh.com ~")[4:]
     )
     assert packets.encode_request(tilde.on((b"/x",))) == encode("EXTENDED 1 expand-path@openssh.com /x")
+
+
+def test_the_text_of_a_status() -> None:
+    def text(rest: bytes) -> bytes:
+        return packets.status_text(b"..." + rest, 3, 3 + len(rest))
+
+    assert text(string(b"no space") + string(b"en")) == b"no space"
+    assert text(b"") == text(u32(9) + b"short") == b""
+    assert text(string(b"x" * 1000)) == b"x" * packets.STATUS_TEXT_MAX

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from usp.sftp.records import Changed, FileClosed, Opened, printable
+from usp.sftp.records import Changed, FileClosed, Opened, Spent, printable
 
 
 @pytest.mark.parametrize(("status", "ok"), [(0, True), (4, False), (None, False)])
@@ -29,3 +29,7 @@ def test_a_file_with_a_failed_write_is_not_ok() -> None:
 )
 def test_paths_in_print(path: bytes, text: str) -> None:
     assert printable(path) == text
+
+
+def test_what_was_spent_since() -> None:
+    assert Spent(9.0, 4.0, 3.0, 2.0, 1.0).since(Spent(5.0, 3.0, 1.0, 1.0, 0.5)) == Spent(4.0, 1.0, 2.0, 1.0, 0.5)

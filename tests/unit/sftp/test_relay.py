@@ -2,6 +2,8 @@ r"""The session machine by playbooks (see `playbook`) and by properties (see `co
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from itertools import pairwise
 
 import pytest
@@ -13,7 +15,7 @@ from tests.unit.sftp.playbook import GREETING, OPEN, OPEN_READ, OPENED_DIR, chec
 from usp.sftp.ops import EXTENSIONS, OPS, Op, Packet, Status
 from usp.sftp.packets import Attrs, Request
 from usp.sftp.policy import Allow, AllowAll, Context, Decision, Deny
-from usp.sftp.records import FileClosed
+from usp.sftp.records import Changed, FileClosed, Opened, Record, Spent
 from usp.sftp.relay import Close, Limits, Relay
 from usp.sftp.root import Root
 from usp.sftp.wire import packet, string, u32, u64
@@ -569,6 +571,77 @@ def test_finish_while_a_close_is_on_its_way() -> None:
     relay = opened()
     relay.from_inbound(encode("CLOSE 1 h"))
     assert relay.finish() == [FileClosed(b"/file", False, True, 0, 0, 0, None)]
+
+
+# What is told of a file besides its bytes
+
+
+def told(*turns: bytes | str, size: int = 1 << 20, hashed: bool = False) -> list[Record]:
+    """The records of a conversation on an open file: lines from the partner (`>`) or the target (`<`), cut into pieces
+    of that size. The clock ticks with each question."""
+    ticks = itertools.count(1)
+    relay = Relay(spent=lambda: Spent(float(next(ticks))), hashed=hashed)
+    records: list[Record] = []
+    for turn in turns:
+        packet = turn if isinstance(turn, bytes) else encode(turn[2:])
+        feed = relay.from_outbound if isinstance(turn, str) and turn[0] == "<" else relay.from_inbound
+        for at in range(0, len(packet), size):
+            step = feed(packet[at : at + size])
+            assert step.close is None
+            records += step.records
+    return [*records, *relay.finish()]
+
+
+GREET = ("> INIT 3", "< VERSION 3")
+READING = (*GREET, "> OPEN 1 /f 0x1 -", "< HANDLE 1 h")
+WRITING = (*GREET, "> OPEN 1 /f 0x1a -", "< HANDLE 1 h")
+BIG = "x" * 2000
+
+
+@pytest.mark.parametrize("size", [1, 7, 700, 1 << 20])
+def test_files_are_hashed_as_they_pass(size: int) -> None:
+    put = told(
+        *WRITING, f"> WRITE 1 h 0 {BIG}", "> WRITE 2 h 2000 end", "< STATUS 1 0 ok en", "< STATUS 2 0 ok en",
+        "> CLOSE 3 h", "< STATUS 3 0 ok en", size=size, hashed=True,
+    )[-1]  # fmt: skip
+    got = told(
+        *READING, "> READ 1 h 0 2000", "> READ 2 h 2000 50", f"< DATA 1 {BIG}", "< DATA 2 end", "> READ 3 h 2003 50",
+        "< STATUS 3 1 EOF en", "> CLOSE 3 h", "< STATUS 3 0 ok en", size=size, hashed=True,
+    )[-1]  # fmt: skip
+    for record in (put, got):
+        assert isinstance(record, FileClosed)
+        assert record.sha256 == hashlib.sha256(BIG.encode() + b"end").hexdigest()
+        assert (record.complete, record.spent.total, record.unhashed) == (True, 1.0, "")
+    assert isinstance(got, FileClosed)
+    assert got.eof
+
+
+def test_what_comes_in_another_order_is_not_hashed() -> None:
+    closed = told(
+        *READING, "> READ 1 h 0 3", "> READ 2 h 3 3", "< DATA 2 def", "< DATA 1 abc", hashed=True
+    )[-1]  # fmt: skip
+    assert isinstance(closed, FileClosed)
+    assert (closed.sha256, closed.unhashed, closed.complete) == ("", "not sequential", True)
+
+
+def test_a_buffer_that_is_meant_in_part_is_hashed_in_part() -> None:
+    write = encode("WRITE 1 h 0 abcdef")
+    at = write.index(b"abcdef") - 4
+    meant = write[:at] + u32(3) + write[at + 4 :]  # six bytes, of which three are meant
+    closed = told(*WRITING, meant, "< STATUS 1 0 ok en", hashed=True)[-1]
+    assert isinstance(closed, FileClosed)
+    assert closed.sha256 == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_the_targets_words_about_what_failed(size: int) -> None:
+    opened, closed, removed = told(
+        *WRITING, "> CLOSE 1 h", "< STATUS 1 4 full en", "> REMOVE 2 /f", "< STATUS 2 3 denied en", size=size
+    )  # fmt: skip
+    assert isinstance(opened, Opened)
+    assert isinstance(closed, FileClosed)
+    assert isinstance(removed, Changed)
+    assert (opened.text, closed.text, removed.text) == (b"", b"full", b"denied")
 
 
 # The table, in both directions: every operation takes every answer that it should and no other
