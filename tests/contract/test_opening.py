@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Dialect, text
+from sqlalchemy import Connection, Dialect, text, update
 from sqlalchemy.dialects.oracle.base import OracleDialect
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.schema import CreateTable
@@ -24,6 +24,7 @@ from usp.databases import DatabaseSettings
 from usp.errors import UspError
 from usp.manager.catalog import EMPTY
 from usp.manager.store import Store, database, engines, schema
+from usp.manager.store.database import Database
 from usp.manager.store.upgrade import check, downgrade, history, upgrade
 
 RESERVED_WORDS = """
@@ -214,3 +215,19 @@ async def test_a_database_that_stays_locked(tmp_path: Path, monkeypatch: pytest.
     other.close()
     await store.items.write(delta(EMPTY, *creates()), author="ann", at=NOW)
     await store.close()
+
+
+async def test_who_writes_waits_in_turn(tmp_path: Path) -> None:
+    """SQLite lets who waits ask again and again until it is lucky; here nobody is unlucky for long."""
+    at = file(tmp_path / "usp.db")
+    await upgrade(at)
+    at_once, written = Database(at), list[int]()
+
+    async def write(number: int) -> None:
+        async with at_once.writing() as connection:
+            await connection.execute(update(schema.catalog).values(revision=number))
+            written.append(number)
+
+    await asyncio.gather(*[write(number) for number in range(30)])
+    assert written == [*range(30)], "in the order in which they came"
+    await at_once.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -31,6 +31,8 @@ from usp.manager.store.clock import read_clock, utc_now
 
 T = TypeVar("T")
 RACES: Final = 10
+LOCKED: Final = "database is locked"
+"""What SQLite says when another process writes for longer than `engines.BUSY_TIMEOUT`."""
 PAUSE: Final = 0.2
 """Seconds between questions to a database that has gone away."""
 RECEIPTS_KEPT: Final = timedelta(hours=1)
@@ -54,6 +56,10 @@ class Database:
         self.settings = settings
         self._engine = engines.make(settings, create=create)
         metrics.DATABASE_CONNECTIONS.set_function(self._in_use)
+        # SQLite lets one write at a time, and whoever waits asks again and again until it is lucky. Within this
+        # process they wait in turn instead, so that nobody is unlucky until "database is locked".
+        one_at_a_time = settings.engine is DatabaseEngine.SQLITE
+        self._turn: AbstractAsyncContextManager[None] = asyncio.Lock() if one_at_a_time else nullcontext()
 
     @property
     def engine(self) -> AsyncEngine:
@@ -81,7 +87,7 @@ class Database:
             yield within
             return
         with _WRITING.time():
-            async with translated(), engines.writing(self._engine).connect() as connection:
+            async with translated(), self._turn, engines.writing(self._engine).connect() as connection:
                 await connection.begin()
                 token = _joined.set((self, connection))
                 try:
@@ -93,7 +99,7 @@ class Database:
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[AsyncConnection]:
         """For changes of the schema, which can be repeated: without receipt."""
-        async with translated(), engines.writing(self._engine).begin() as connection:
+        async with translated(), self._turn, engines.writing(self._engine).begin() as connection:
             yield connection
 
     def _in_use(self) -> int:
@@ -179,5 +185,7 @@ async def translated() -> AsyncIterator[None]:
         metrics.DATABASE_FAILURES_TOTAL.labels("database.unavailable").inc()
         cause = error.orig if isinstance(error, DBAPIError) else error
         said = str(cause).splitlines()[0] if str(cause) else ""
+        if said == LOCKED:
+            said = "another process has it locked, such as a backup, or a command of usp-manager"
         reason = f"the database does not answer: {type(cause).__name__}: {said}"
         raise UspError("database.unavailable", reason.rstrip(": ")) from None
