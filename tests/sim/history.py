@@ -105,7 +105,7 @@ class Manager:
         await self._tasks.cancel()
 
     def holds(self, server: str) -> bool:
-        return self.holdings.lease(server) is not None
+        return self.holdings.holds(server)
 
 
 async def _server_lives(server: ProxyServer, chaos: Chaos) -> None:

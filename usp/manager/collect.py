@@ -1,8 +1,8 @@
 """The collector: fetches what servers tell of their partners, and stores it.
 
 One task per Proxy Server, which waits at the server for news (the server never calls). The next question says what is
-stored, and only then does the server forget it. Several managers may do this at once, and may fail in between: the
-store takes each event once.
+stored, and only then does the server forget it. Only the manager that looks after a server asks it (`holds`), to save
+work; several may do so at once all the same, and may fail in between: the store takes each event once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PATIENCE: Final = 20.0
 SLICE: Final = 400
 """Events in one transaction."""
 LOOK: Final = 2.0
-"""Seconds between looks at which servers there are."""
+"""Seconds between looks at which servers there are, and at who looks after them."""
 INITIAL: Final = 0.5
 MAXIMUM: Final = 5.0
 """Seconds between attempts."""
@@ -46,11 +46,20 @@ KEEPING: Final = "events.keeping"
 
 
 class Collector:
+    """`holds(server)`: whether this manager looks after it now."""
+
     def __init__(
-        self, store: Store, controls: Controls, *, clock: Callable[[], datetime], random: Callable[[], float]
+        self,
+        store: Store,
+        controls: Controls,
+        holds: Callable[[str], bool],
+        *,
+        clock: Callable[[], datetime],
+        random: Callable[[], float],
     ) -> None:
         self._store = store
         self._controls = controls
+        self._holds = holds
         self._clock = clock
         self._random = random
         self._tasks = TaskSet()
@@ -94,7 +103,7 @@ class Collector:
         """Fetch once, and store all that came."""
         catalog = await self._store.items.read()
         record = catalog.records.get(id)
-        if record is None:
+        if record is None or not self._holds(record.item.name):
             await asyncio.sleep(LOOK)
             return
         name = record.item.name

@@ -69,6 +69,9 @@ class Holdings:
         found = self._held.get(server)
         return found.lease if found is not None and _now() < found.until else None
 
+    def holds(self, server: str) -> bool:
+        return self.lease(server) is not None
+
     def is_due(self, server: str) -> bool:
         """Whether this manager is to look at the server: unless another one does."""
         seen = self._others.get(server)

@@ -76,7 +76,7 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     install(site, app)
     web = Web(site, settings.web)
     pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
-    collector = Collector(app.store, app.controls, clock=app.clock, random=random.random)
+    collector = Collector(app.store, app.controls, pusher.holdings.holds, clock=app.clock, random=random.random)
     runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
     state = Readiness(app.store)
     healthy = await health.start(settings.metrics, state.unready)

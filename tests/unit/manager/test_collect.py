@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,10 +41,11 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def collecting(*apps: App) -> AsyncIterator[None]:
+async def collecting(*apps: App, holds: Callable[[str], bool] = lambda server: True) -> AsyncIterator[None]:
     tasks = TaskSet()
     for app in apps:
-        tasks.spawn(Collector(app.store, app.controls, clock=app.clock, random=random.random).run(), "collector")
+        collector = Collector(app.store, app.controls, holds, clock=app.clock, random=random.random)
+        tasks.spawn(collector.run(), "collector")
     try:
         yield
     finally:
@@ -65,6 +66,19 @@ async def stored(app: App, count: int) -> list[Event]:
             if len(found) >= count:
                 return found
             await asyncio.sleep(0.02)
+
+
+async def test_who_looks_after_the_server_collects(tmp_path: Path, own: ServerTls) -> None:
+    port, trail = free_port(), made()
+    held: set[str] = set()
+    async with opened(tmp_path) as app, server(port, own, trail):
+        await configure(app, port)
+        async with collecting(app, holds=held.__contains__):
+            tell(trail, 1, 5)
+            await asyncio.sleep(0.3)
+            assert await app.store.events.page(after=0, limit=10, source=Source.SERVER) == []
+            held.add("server")
+            await stored(app, 5)
 
 
 async def test_each_event_is_stored_once_whatever_goes_away(tmp_path: Path, own: ServerTls) -> None:
