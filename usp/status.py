@@ -202,6 +202,11 @@ class SessionStatus(Told):
     since: float  # Unix time
     bytes_in: int = 0  # from the partner
     bytes_out: int = 0  # to the partner
+    rate_in: float = 0.0  # bytes per second, just now
+    rate_out: float = 0.0
+    target: str = ""  # the Outbound Node; in Direct Mode its address
+    file: str = ""  # of those that are open, the one that was opened last
+    direction: str = ""  # of that file: upload, download, or both
 
 
 class PenaltyStatus(Told):

@@ -27,6 +27,7 @@ from usp.cli import (
     doctor,
     events,
     penalties,
+    sessions,
     shell,
     show,
     stored,
@@ -303,34 +304,7 @@ def stop(client: Client, as_json: bool, deployment: str, tunnel: bool) -> None:
     _switch(client, as_json, deployment, "stop", tunnel=tunnel)
 
 
-# --- sessions ---
-
-
-@command
-def sessions(client: Client, as_json: bool) -> None:
-    """Who is connected, on all servers."""
-    answer = client.whole("/sessions")
-    if as_json:
-        show.as_json(answer)
-        return
-    show.table(SESSIONS, answer["items"], empty="nobody is connected")
-    for server, reason in answer.get("unreachable", {}).items():
-        click.echo(f"usp: {server} is missing here: {show.printable(reason)}", err=True)
-
-
-SESSIONS: Final[tuple[show.Column, ...]] = (
-    ("id", lambda row: row["id"]),
-    ("server", lambda row: row["server"]),
-    ("listener", lambda row: row["listener"]),
-    ("user", lambda row: row.get("username")),
-    ("from", lambda row: row["peer"]),
-    ("for", lambda row: show.since(row.get("since"))),
-    ("in", lambda row: show.size(row.get("bytes_in", 0))),
-    ("out", lambda row: show.size(row.get("bytes_out", 0))),
-)
-
-
-for _module in (versions, diagnose, bulk, access, penalties, balance, certificates):
+for _module in (versions, diagnose, bulk, access, penalties, sessions, balance, certificates):
     for _function in _module.COMMANDS:
         command(_function)
 main.add_command(shell.completion)

@@ -23,6 +23,7 @@ from usp.server import proxy
 from usp.server.audit import JsonValue
 from usp.server.forward import Forward
 from usp.server.messages import Partner
+from usp.server.meter import Meter
 from usp.server.session import AGAIN, Limits
 from usp.server.splice import Side, Splice, close
 from usp.server.story import Story
@@ -68,7 +69,7 @@ class Direct:
         self._loop = asyncio.get_running_loop()
         self._limited = throttle, keys("listener", listener.id)
         self._join: Splice | Forward | None = None
-        self._measured = (0, 0)
+        self._meter = Meter(listener.name, self._loop.time())
         self._outcome: Outcome | None = None
         self._over = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -204,11 +205,8 @@ class Direct:
         return self._join.bytes_out if self._join else 0
 
     def measure(self) -> None:
-        """Add what was handed on since the last time to the metrics."""
-        now = (self.bytes_in, self.bytes_out)
-        for direction, value, before in zip(("in", "out"), now, self._measured, strict=True):
-            metrics.BYTES_TOTAL.labels(self._listener.name, direction).inc(value - before)
-        self._measured = now
+        """Every few seconds."""
+        self._meter.read(self.bytes_in, self.bytes_out, self._loop.time())
 
     def status(self, slot: int) -> SessionStatus:
         return SessionStatus(
@@ -220,6 +218,9 @@ class Direct:
             since=self._story.since,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
+            rate_in=self._meter.rate_in,
+            rate_out=self._meter.rate_out,
+            target=f"{self._to.host}:{self._to.port}",
         )
 
     def _heard(self) -> None:

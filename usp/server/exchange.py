@@ -22,6 +22,7 @@ import asyncssh
 
 from usp.server.screening import Screening
 from usp.server.throttle import Throttle
+from usp.sftp.files import File
 from usp.sftp.records import Record
 from usp.sftp.relay import Close, Relay, Step
 from usp.sftp.wire import Bytes
@@ -160,6 +161,10 @@ class Exchange:
     def target_full(self, full: bool, why: str) -> None:
         (self._target_full.add if full else self._target_full.discard)(why)
         self._settle()
+
+    @property
+    def file(self) -> File | None:
+        return self._relay.file
 
     @property
     def held(self) -> bool:

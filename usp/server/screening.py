@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from usp.scan import Scan, Verdict
 from usp.server.scanner import Feed
+from usp.sftp.files import File
 from usp.sftp.orders import Begin, Content, Drop, Order
 from usp.sftp.quarantine import Flow, Quarantine
 from usp.sftp.records import Record
@@ -53,6 +54,10 @@ class Screening:
     @property
     def settled(self) -> bool:
         return self._quarantine.settled
+
+    @property
+    def file(self) -> File | None:
+        return self._relay.file
 
     def from_inbound(self, data: Bytes) -> Step:
         step = self._relay.from_inbound(data)

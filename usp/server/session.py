@@ -32,6 +32,7 @@ from usp.server.audit import JsonValue
 from usp.server.exchange import Exchange
 from usp.server.inbound import ChannelGrant, PartnerServer, SftpChannel
 from usp.server.messages import Partner
+from usp.server.meter import Meter
 from usp.server.pool import Destination, Lease, Pool
 from usp.server.prepared import Door
 from usp.server.scanner import Scanner, Way
@@ -60,6 +61,12 @@ AGAIN: Final = 1.0
 """Seconds after which a session that a limit of bandwidth holds is looked at again."""
 
 NO_ROOT: Final = "the policy's root has the user name in it, and this one is none for a directory"
+
+LONGEST_NAME: Final = 255
+"""Characters of names in a list of sessions: of a file's path, the last."""
+
+DIRECTIONS: Final = {(True, False): "download", (False, True): "upload", (True, True): "both", (False, False): ""}
+"""Of a file that is open to read, and to write."""
 
 UNEXPECTED: Final = "it sent a PROXY header, and the listener's proxy_protocol is off"
 
@@ -130,13 +137,13 @@ class Session:
         self._link: Link | None = None
         self._exchanges: set[Exchange] = set()
         self._past = Counter[str]()  # of exchanges that ended: how many, broken, ended by the target; bytes
-        self._measured = (0, 0)
         self._outcome: Outcome | None = None
         self._lost: Exception | None = None
         self._over = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last_call: asyncio.TimerHandle | None = None  # for `Limits.session`
         self._began = self._last_active = self._loop.time()
+        self._meter = Meter(door.listener.name, self._began)
 
     # --- the life of a session ---
 
@@ -397,21 +404,24 @@ class Session:
         return self._past["bytes_out"] + sum(each.bytes_out for each in self._exchanges)
 
     def measure(self) -> None:
-        """Add what was relayed since the last time to the metrics."""
-        now = (self.bytes_in, self.bytes_out)
-        for direction, value, before in zip(("in", "out"), now, self._measured, strict=True):
-            metrics.BYTES_TOTAL.labels(self._door.listener.name, direction).inc(value - before)
-        self._measured = now
+        """Every few seconds."""
+        self._meter.read(self.bytes_in, self.bytes_out, self._loop.time())
 
     def status(self, slot: int) -> SessionStatus:
+        file = next((file for exchange in self._exchanges if (file := exchange.file)), None)
         return SessionStatus(
             id=self.id,
             listener=self._door.listener.name,
             node=self._door.node.name,
             peer=self._peer,
-            username=self.username,
+            username=self.username[:LONGEST_NAME],
             slot=slot,
             since=self._story.since,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
+            rate_in=self._meter.rate_in,
+            rate_out=self._meter.rate_out,
+            target=self._door.target.spec.name,
+            file=printable(file.path)[-LONGEST_NAME:] if file else "",
+            direction=DIRECTIONS[file.reads, file.writes] if file else "",
         )

@@ -53,7 +53,7 @@ PARTING: Final = 2.0
 MAX_QUEUED: Final = 10_000
 """Messages that may wait for the supervisor before facts (events, metrics) are dropped and counted."""
 _PROBLEMS: Final = 100  # per answer: it must fit a packet
-_STATUSES: Final = 100
+_STATUSES: Final = 50
 _SAMPLES: Final = 400
 MAX_USERNAME: Final = 256
 """What the supervisor hears of a user name that a stranger made up."""

@@ -114,6 +114,11 @@ class File:
         )
 
 
+def latest(handles: dict[bytes, File]) -> File | None:
+    """Of the files that are open, the one that was opened last."""
+    return next((file for file in reversed(handles.values()) if not file.directory), None)
+
+
 def opened(request: Request, status: int | None, text: bytes = b"") -> Opened:
     """What is told of an OPEN or OPENDIR. `status`: the target's answer to it."""
     reads = OpClass.READ in request.classes

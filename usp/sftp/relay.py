@@ -34,9 +34,6 @@ A request takes the first of these ways that fits:
     home-directory, with a virtual root                 NAME /
     anything else                                       forwarded: paths in normal form, nothing after the last field
 
-With a virtual root (see `root`) requests are judged and recorded with paths as the partner sees them, and sent with
-those at the target.
-
 Of the target's answers each must name an open request and be of the type that the table gives for it, or STATUS:
 
     answer            to              what happens, besides forwarding
@@ -65,7 +62,7 @@ from typing import Final, Literal, NamedTuple
 
 from usp.errors import Kind, UspError
 from usp.sftp import packets
-from usp.sftp.files import File, opened
+from usp.sftp.files import File, latest, opened
 from usp.sftp.framing import DROP, FORWARD, MORE, Framer, Verdict
 from usp.sftp.ops import CLOSE, EXTENSIONS, LIMITS, OPEN, OPENDIR, OPS, READ, VERSION, WRITE, Op, Packet, Status
 from usp.sftp.packets import HANDLE_MAX, Request
@@ -136,6 +133,10 @@ class Relay:
         self._replies: list[Bytes] = []
         self._records: list[Record] = []
         self._close: Close | None = None
+
+    @property
+    def file(self) -> File | None:
+        return latest(self._handles)
 
     def from_inbound(self, data: Bytes) -> Step:
         """Bytes from the partner."""

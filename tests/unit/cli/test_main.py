@@ -115,18 +115,6 @@ def test_start_and_stop(site: StandIn, flags: list[str], kind: str) -> None:
     assert json.loads(usp(site, "stop", "x", "--json", *flags).stdout) == {"name": "x"}
 
 
-def test_sessions(site: StandIn) -> None:
-    session = {
-        "id": "i", "server": "s1", "listener": "l1", "username": "joe", "peer": "192.0.2.1:5", "since": None,
-        "bytes_in": 2048, "bytes_out": 1,
-    }  # fmt: skip
-    site.answers["GET /sessions?limit=500"] = (200, {"items": [session], "unreachable": {"s2": "no answer"}})
-    result = usp(site, "sessions")
-    assert lines(result)[-1] == ["i", "s1", "l1", "joe", "192.0.2.1:5", "never", "2.0", "KiB", "1", "B"]
-    assert result.stderr == "usp: s2 is missing here: no answer\n"
-    assert json.loads(usp(site, "sessions", "--json").stdout)["items"] == [session]
-
-
 @pytest.mark.parametrize(
     ("env", "told"),
     [({"USP_URL": ""}, "USP_URL"), ({"USP_TOKEN": ""}, "USP_TOKEN"), ({"USP_CA": "/none"}, "USP_CA"),

@@ -439,3 +439,19 @@ async def test_who_waits_for_bandwidth_is_not_idle_and_a_push_lets_him_go(target
             async with asyncio.timeout(5):
                 await writing
         assert (target.root / "up").read_bytes() == b"u" * 500_000
+
+
+async def test_what_is_told_of_a_live_session(target: Target) -> None:
+    async with serving(target.port) as gateway, gateway.partner() as partner, partner.start_sftp_client() as sftp:
+        session = gateway.live[0]
+        (target.root / ("d" * 50)).mkdir()
+        about = session.status(3)
+        assert (about.slot, about.username, about.target, about.file, about.direction) == (3, USER, "target", "", "")
+        async with sftp.open("/" + "d" * 50 + "/" + "x" * 255, "wb") as file:
+            await file.write(b"u" * 100_000)
+            session.measure()
+            about = session.status(3)
+            assert (about.file, about.direction) == ("x" * 255, "upload")
+            assert about.bytes_in >= 100_000
+            assert about.rate_in > 0
+        assert session.status(3).file == ""

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from usp.sftp.files import File, Range, opened
+from usp.sftp.files import File, Range, latest, opened
 from usp.sftp.ops import OPEN, OPENDIR, OpenFlag, Status
 from usp.sftp.packets import Request
 from usp.sftp.records import FileClosed, Opened, Spent
@@ -105,3 +105,13 @@ def test_no_digest_of_what_the_target_did_not_take() -> None:
 
 def test_directories_have_no_digest() -> None:
     assert File.of(Opened(b"/d", True, False, False, 0), hashed=True).digest is None
+
+
+def test_the_file_that_was_opened_last() -> None:
+    def file(path: bytes, *, directory: bool = False) -> File:
+        return File.of(Opened(path, directory, True, False, 0))
+
+    assert latest({}) is None
+    assert latest({b"d": file(b"/d", directory=True)}) is None
+    handles = {b"1": file(b"/1"), b"2": file(b"/2"), b"d": file(b"/d", directory=True)}
+    assert latest(handles) is handles[b"2"]

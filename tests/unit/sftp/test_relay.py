@@ -754,3 +754,11 @@ def test_nothing_needs_to_be_done_when_the_partner_goes() -> None:
     relay = opened()
     assert relay.abandon() == ((), (), (), None)
     assert relay.settled
+
+
+def test_what_is_open_now() -> None:
+    relay = opened()
+    assert relay.file is not None
+    assert relay.file.path == b"/file"
+    relay.from_inbound(encode("CLOSE 1 h"))
+    assert relay.file is None
