@@ -207,3 +207,21 @@ async def test_events_page_and_stream(store: Store) -> None:
     assert await store.events.since(0, action="login.") == ([page[1]], page[0].number)
     assert await store.events.since(page[0].number) == ([], page[0].number)
     assert await store.events.page(after=page[2].number) == [page[1], page[0]]
+
+
+async def test_a_tally_of_what_partners_did(store: Store) -> None:
+    def event(author: str, outcome: str, minute: int, server: str = "s", action: str = "login") -> Event:
+        at = NOW + timedelta(minutes=minute)
+        return Event(at=at, author=author, action=action, server=server, outcome=outcome)
+
+    await store.events.add(
+        event("a", "ok", 1),
+        event("a", "ok", 2),
+        event("a", "failed", 2),
+        event("", "failed", 3),
+        event("b", "ok", 0),
+        event("admin", "ok", 2, server=""),
+        event("a", "ok", 2, action="session.ended"),
+    )
+    found = await store.events.tally("login", since=NOW + timedelta(minutes=1))
+    assert sorted(found) == [("", "failed", 1), ("a", "failed", 1), ("a", "ok", 2)]

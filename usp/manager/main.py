@@ -67,13 +67,15 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     from usp.manager.collect import Collector
     from usp.manager.pusher import Pusher
     from usp.manager.rollouts import Runner
+    from usp.manager.ui import series
     from usp.manager.ui.site import install
     from usp.manager.web import Web
 
     if settings.encryption.rotation is not None:
         log.warning("kek.rotation", reason="encryption.rotation is set: run `usp-manager rotate-kek`, then remove it")
     site = application(app)
-    install(site, app)
+    charted = series.Series()
+    install(site, app, charted)
     web = Web(site, settings.web)
     pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
     collector = Collector(app.store, app.controls, pusher.holdings.holds, clock=app.clock, random=random.random)
@@ -88,6 +90,7 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
         helpers.spawn(runner.run(), "rollouts")
         helpers.spawn(state.watch(), "readiness")
         helpers.spawn(_tidy(app.store, settings.events, app.clock), "tidying")
+        helpers.spawn(series.watch(app, charted), "charts")
         helpers.spawn(app.expiring.mine.watch(), "certificates")
         daemon.on_reload(lambda anew: _reload(web, app.expiring, anew))
         sdnotify.notify(READY=1, STATUS="serving")

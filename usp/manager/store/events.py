@@ -50,6 +50,16 @@ class Events:
         found = [_event(row) for row in rows]
         return found, found[-1].number if len(found) == limit else newest
 
+    async def tally(self, action: str, *, since: datetime) -> list[tuple[str, str, int]]:
+        """How often that happened: account, outcome, count."""
+        query = (
+            select(events.author, events.outcome, func.count())
+            .where(events.made_at >= since, events.action == action, events.server.is_not(None))
+            .group_by(events.author, events.outcome)
+        )
+        async with self._database.reading() as connection:
+            return [(row[0] or "", row[1] or "", row[2]) for row in await connection.execute(query)]
+
     async def forget(self, source: Source, before: datetime) -> bool:
         """Delete some of those that are older; False when none is left."""
         old = [events.made_at < before, *_conditions({"source": source})]

@@ -54,7 +54,13 @@ def plural(model: type[Item]) -> str:
 SECTIONS: Final = (
     Section(
         "Monitoring",
-        (Entry("status", "Status", "/ui/status", "pulse"),),
+        (
+            Entry("status", "Status", "/ui/status", "pulse"),
+            Entry("dashboard", "Dashboard", "/ui/dashboard", "chart"),
+            Entry("sessions", "Sessions", "/ui/sessions", "people"),
+            Entry("events", "Events", "/ui/events", "list"),
+            Entry("topology", "Topology", "/ui/topology", "map"),
+        ),
     ),
     Section(
         "Configuration",

@@ -63,7 +63,12 @@ def _ago(at: datetime | None) -> Markup:
     return Markup('<time data-ago datetime="{}" title="{}">{}</time>').format(at.isoformat(), words.exact(at), text)
 
 
-_jinja.filters["ago"] = _ago
+def _moment(seconds: float) -> datetime:
+    """Of Unix time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+_jinja.filters.update(ago=_ago, moment=_moment)
 
 
 def render(template: str, **context: Any) -> str:

@@ -15,7 +15,24 @@ from usp.log import get_logger
 from usp.manager.api.errors import RETRY_SECONDS, STATUS
 from usp.manager.api.middleware import Bugs
 from usp.manager.app import App
-from usp.manager.ui import account, assets, configuration, kit, login, pages, setup, status, tools, users
+from usp.manager.ui import (
+    account,
+    assets,
+    configuration,
+    dashboard,
+    events,
+    kit,
+    login,
+    pages,
+    servers,
+    sessions,
+    setup,
+    status,
+    tools,
+    topology,
+    users,
+)
+from usp.manager.ui.series import Series
 from usp.manager.ui.visits import COOKIE, LoginNeeded, Visit, Visitors, peer, refuse_forgery, the_app
 from usp.wording import problems_in
 
@@ -33,13 +50,18 @@ PARTS: Final = (
     setup,
     account,
     users,
+    dashboard,
+    sessions,
+    events,
+    servers,
+    topology,
 )
 """The pages, one a line, so that branches do not collide."""
 
 
-def install(site: FastAPI, app: App) -> None:
-    """Into the manager's application, beside the API; `/` leads here."""
-    site.mount(PATH, application(app))
+def install(site: FastAPI, app: App, series: Series | None = None) -> None:
+    """Into the manager's application, beside the API; `/` leads here. `series`: what the charts show."""
+    site.mount(PATH, application(app, series or Series()))
 
     async def start() -> Response:
         return RedirectResponse(login.START, 307)
@@ -47,7 +69,7 @@ def install(site: FastAPI, app: App) -> None:
     site.add_api_route("/", start, include_in_schema=False)
 
 
-def application(app: App) -> FastAPI:
+def application(app: App, series: Series) -> FastAPI:
     ui = FastAPI(
         docs_url=None,
         redoc_url=None,
@@ -57,6 +79,7 @@ def application(app: App) -> FastAPI:
     )
     ui.state.app = app
     ui.state.visitors = Visitors()
+    ui.state.series = series
     for part in PARTS:
         ui.include_router(part.router)
     ui.add_middleware(Bugs, answer=_bug)

@@ -29,6 +29,8 @@ from usp.manager.users import Actor
 COOKIE: Final = "__Host-usp"
 CSRF_FIELD: Final = "csrf"
 CSRF_HEADER: Final = "X-CSRF-Token"
+POLL_HEADER: Final = "USP-Poll"
+"""Of what a page asks by itself, with nobody's hand: it keeps no login from becoming idle."""
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 REMEMBERED: Final = 1000
 AWAY_SECONDS: Final = 900.0
@@ -144,7 +146,8 @@ async def visit(request: Request, app: TheApp) -> Visit:
     assert isinstance(visitors, Visitors)
     if not token:
         raise LoginNeeded
-    actor, away = await visitors.who(app, token, peer(request))
+    quietly = request.headers.get(POLL_HEADER) is not None
+    actor, away = await visitors.who(app, token, peer(request), quietly=quietly)
     return Visit(app, request, actor, token, away)
 
 

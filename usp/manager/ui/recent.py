@@ -1,0 +1,33 @@
+"""An answer that is shared: asked for once in a while, however many pages want it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """What `ask` answered, at most `seconds` old. A failure is not kept."""
+
+    def __init__(
+        self, ask: Callable[[], Awaitable[T]], seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask = ask
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._found: tuple[T, float] | None = None
+
+    async def get(self) -> T:
+        async with self._lock:
+            if self._found is None or self._monotonic() - self._found[1] >= self._seconds:
+                self._found = (await self._ask(), self._monotonic())
+            return self._found[0]
+
+    def forget(self) -> None:
+        """Something was written: ask anew."""
+        self._found = None
