@@ -1,0 +1,42 @@
+"""The units of the packages: what they start is there, and they give the daemons little. (packaging/trial.py tries a
+package in a clean root.)"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.suite import ROOT
+
+UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
+EXPOSURE = 20
+"""Tenths: systemd-analyze calls up to 2.0 well protected."""
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_starts_what_the_package_has(unit: Path) -> None:
+    text = unit.read_text()
+    (start,) = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
+    program, option, config = start.split()
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert program == f"/opt/udmg/venv/bin/{unit.stem}"
+    assert unit.stem in scripts
+    assert option == "-config"
+    assert f"dst: {config}, type: config|noreplace" in (ROOT / "packaging" / "nfpm.yaml").read_text()
+    assert (ROOT / "etc" / Path(config).name).exists()
+    for line in ("Type=notify", "User=usp", "ExecReload=/bin/kill -HUP $MAINPID", "LimitCORE=0", "NoNewPrivileges=yes"):
+        assert line in text.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_is_well_protected(unit: Path) -> None:
+    argv = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", str(unit)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
+    assert "Unknown" not in done.stderr
