@@ -49,7 +49,7 @@ e2e-fast: venv packages
 	USP_TEST_FAST_PATH=on $(BIN)/pytest -q -m alone tests/e2e
 
 e2e-stock: venv packages
-	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not alone' tests/e2e
+	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not alone and not once' tests/e2e
 	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -m alone tests/e2e
 
 browser: venv packages .venv/ui.stamp ## Tests of the web UI in a real Chromium

@@ -45,15 +45,16 @@ def content(name: str) -> bytes:
 
 class Load:
     """`acknowledged`: names of the files whose close was answered. `wrong`: those that came back as something else.
-    `sessions`: who is logged in, as `address:port`, and since when."""
+    `sessions`: who is logged in, as `address:port`, and since when. `stay`: after so many files a partner leaves, and
+    comes back; 0: never."""
 
-    def __init__(self, port: int, login: dict[str, str], partners: int) -> None:
+    def __init__(self, port: int, login: dict[str, str], partners: int, stay: int = 0) -> None:
         self.addresses = [f"127.0.1.{number}" for number in range(1, partners + 1)]
         self.acknowledged: list[str] = []
         self.wrong: list[str] = []
         self.ends: list[End] = []
         self.sessions: dict[str, float] = {}
-        self._port, self._login = port, login
+        self._port, self._login, self._stay = port, login, stay
         self._over = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
@@ -120,7 +121,9 @@ class Load:
             place[0] = f"{address}:{connection.get_extra_info('sockname')[1]}"
             async with connection.start_sftp_client() as sftp:
                 self.sessions[place[0]] = time.monotonic()
-                while not self._over.is_set():
+                files = 0
+                while not self._over.is_set() and not (self._stay and files == self._stay):
+                    files += 1
                     name = next_name()
                     await self._upload(sftp, name)
                     self.acknowledged.append(name)

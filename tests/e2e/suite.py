@@ -183,7 +183,7 @@ class Restartable:
     def __init__(self, about: dict[str, Any]) -> None:
         """`about`: what the ready file says of it; its pid stays true."""
         self._about = about
-        self._argv = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+        self.argv = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -200,7 +200,9 @@ class Restartable:
         if self._popen:
             self._popen.wait(20)
         with open(self._about["log"], "ab") as log:
-            self._popen = subprocess.Popen(self._argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=ENV)
+            self._popen = subprocess.Popen(
+                self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=ENV, cwd=ROOT
+            )
         self._about["pid"] = self._popen.pid
 
     def close(self) -> None:
@@ -210,9 +212,11 @@ class Restartable:
 
 
 @contextmanager
-def running(*flags: str, port_base: int = 0, env: dict[str, str] | None = None) -> Iterator[Suite]:
+def running(
+    *flags: str, port_base: int = 0, env: dict[str, str] | None = None, release: Path = ROOT
+) -> Iterator[Suite]:
     """Start usp-demo on ports that nothing else uses, wait for its ready file, and stop it at the end; it must leave no
-    process behind."""
+    process behind. `release`: the folder with the package."""
     with tempfile.TemporaryDirectory(prefix="usp-e2e-") as directory:
         ready_file = Path(directory) / "ready.json"
         argv = [
@@ -220,7 +224,8 @@ def running(*flags: str, port_base: int = 0, env: dict[str, str] | None = None) 
             "--port-base", str(port_base or ports.port_base()), *flags,
         ]  # fmt: skip
         with (Path(directory) / "demo.log").open("w+") as output:
-            popen = subprocess.Popen(argv, stdout=output, stderr=output, env={**ENV, **(env or {})}, text=True)
+            found = {**ENV, "PYTHONPATH": str(release), **(env or {})}
+            popen = subprocess.Popen(argv, stdout=output, stderr=output, env=found, text=True, cwd=release)
             try:
                 started = time.monotonic()
                 while not ready_file.exists():

@@ -113,6 +113,24 @@ def test_a_partner_stays_and_is_moved_by_a_drain_without_losing_a_byte(suite: Su
         assert suite.sftp("pwd\n", port=direct, timeout=20).returncode == 0
 
 
+def test_the_trap_of_stick_tables(suite: Suite) -> None:
+    """HAProxy's own `drain` still admits whom the table has there, until the entries of that server are cleared."""
+    balancer, port = Balancer(suite.ready["haproxy"]["stats"]), suite.ready["haproxy"]["port"]
+    source = "127.0.0.10"
+    home = served_by(suite, port, source)
+    other = TWO if home == ONE else ONE
+    balancer.ask(f"set server partners/{home} state drain")
+    try:
+        wait_until(lambda: balancer.status(home).startswith("DRAIN"), 6, "HAProxy drains it")
+        assert served_by(suite, port, source) == home, "the trap"
+        assert served_by(suite, port, "127.0.0.11") == other, "new partners go elsewhere"
+        balancer.ask(f"clear table partners data.server_id eq {index(home) + 1}")
+        assert {served_by(suite, port, source) for _ in range(2)} == {other}
+    finally:
+        balancer.ask(f"set server partners/{home} state ready")
+    wait_until(lambda: balancer.status(home) == "UP", 10, "it is back")
+
+
 def start(suite: Suite, port: int, batch: str, *options: str) -> subprocess.Popen[str]:
     """A partner's sftp in the background; with "" it stays until its input is closed."""
     popen = subprocess.Popen(

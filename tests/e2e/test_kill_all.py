@@ -39,6 +39,8 @@ AWAY = 20.0 if ROUNDS else 8.0
 """Seconds without a database."""
 FALL = 3.0
 """Seconds of failing checks after which HAProxy takes a server out: `inter 1s fall 3`."""
+TAKEOVER = 5.0
+"""Seconds until another manager looks after the servers of one that is gone."""
 PATIENCE = 30.0
 NEWCOMERS = (f"127.0.2.{number}" for number in count(1))
 """Addresses that HAProxy has not seen before."""
@@ -97,6 +99,16 @@ class Site:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def ages(self, manager: int) -> list[float]:
+        """How old that manager says its status of each server is."""
+        return [server["age"] for server in self.suite.api("GET", "/servers", manager=manager)["items"]]
+
+    def is_looked_after(self) -> bool:
+        """Whether every server's lease is held."""
+        now = "clock_timestamp() AT TIME ZONE 'UTC'"
+        held = f"SELECT count(*) FROM usp_lease WHERE name LIKE 'server/%' AND held_until > {now}"
+        return self.database.sql(held).strip() == str(len(SERVERS))
 
     def push(self, manager: int) -> float:
         """A new version for every server, through this manager; seconds until all have it."""
@@ -176,17 +188,26 @@ def test_a_server_or_its_client_is_killed(site: Site, kind: str, number: int) ->
 
 @pytest.mark.parametrize("number", [*MANAGERS] * ROUNDS or [0])
 def test_a_manager_is_killed(site: Site, number: int) -> None:
-    """No session notices; the other one pushes, and this one again when it is back."""
+    """No session notices; the other one pushes and looks after all servers, and this one pushes when it is back."""
     daemon = site.daemon("managers", number)
     with site.ending(set()):
         kill(daemon)
+        killed, oldest = time.monotonic(), 0.0
         pushed = site.push(1 - number)
+        while time.monotonic() < killed + TAKEOVER:  # longer than the lease of who was killed
+            oldest = max(oldest, *site.ages(1 - number))
+            time.sleep(0.1)
+        assert oldest < TAKEOVER
+        wait_until(site.is_looked_after, TAKEOVER, "the other manager holds all leases")
         began = time.monotonic()
         daemon.start()
         wait_until(lambda: site.ready(number), PATIENCE, "it is ready")
         ready = time.monotonic() - began
         site.push(number)
-    print(f"manager killed: the other pushes to three servers in {pushed:.1f} s; started: ready after {ready:.1f} s")
+    print(
+        f"manager killed: the other pushes to three servers in {pushed:.1f} s, no status gets older than {oldest:.1f} "
+        f"s; started: ready after {ready:.1f} s"
+    )
 
 
 @pytest.mark.parametrize("turn", range(ROUNDS or 1))
