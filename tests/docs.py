@@ -31,7 +31,8 @@ CLI_HEAD = """\
 
 `usp` administers a gateway over the REST API of one of its managers, and needs nothing else: it runs on any machine.
 It finds its manager by `USP_URL` (or `--url`), trusts the CA in `USP_CA` (or `--ca`; without it what this machine
-trusts), and is somebody by `USP_TOKEN` (or `--token-file`).
+trusts), and is somebody by `USP_TOKEN` (or `--token-file`). Of several managers, with commas between them
+(`USP_URL=https://m1.example:8443,https://m2.example:8443`), it asks the first that it reaches.
 
 Tables are for people. `--json` prints one JSON document, as the API answers it (lists whole, however many pages they
 have), also when the command fails: then it has `code`, `detail` and `errors`. What is wrong goes to the standard error.

@@ -1,7 +1,8 @@
 """The manager's REST API, as the command line speaks it.
 
 Plain `http.client`: a command shall not wait for imports. HTTPS only, and redirects are not followed, because a bearer
-token goes along.
+token goes along. Of several managers the first that can be reached is asked; what was sent to one is never sent to
+another, because it may have been done.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,22 +22,29 @@ from usp.errors import CODES, Problem, UspError
 
 BASE: Final = "/api/v1"
 PAGE: Final = 500
+CONNECT_TIMEOUT: Final = 5.0  # to each of several managers
 STREAM_TIMEOUT: Final = 60.0  # a stream without events says every 15 seconds that it lives
 NOT_JSON: Final = object()
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    host: str
+    port: int
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
 class Client:
-    """One manager and who we are there ("": nobody yet). Every call is one request."""
+    """The managers and who we are there ("": nobody yet). Every call is one request. `url`: several, with commas."""
 
     def __init__(self, url: str, token: str, ca: str | None = None, timeout: float = 30.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
-            raise _usage(f"'{url}' is not the address of a manager, such as https://manager.example:8443")
         if any(character.isspace() for character in token) or not token.isascii():
             raise _usage("the token (USP_TOKEN) is not one: it contains spaces or strange characters")
-        self._host, self._port = parts.hostname, parts.port or 443
-        self._prefix = parts.path.rstrip("/").removesuffix(BASE) + BASE
+        self._places = [_place(each.strip()) for each in url.split(",")]
         self._token = token
         self._timeout = timeout
         self._context = _context(ca)
@@ -114,17 +123,42 @@ class Client:
         headers: Mapping[str, str],
         timeout: float,
     ) -> Iterator[http.client.HTTPResponse]:
-        target = self._prefix + path + (f"?{urlencode(query)}" if query else "")
         who = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        connection = http.client.HTTPSConnection(self._host, self._port, context=self._context, timeout=timeout)
+        connection, place = self._connected(timeout)
+        target = place.prefix + path + (f"?{urlencode(query)}" if query else "")
         try:
             connection.request(method, target, content, {"Accept": "application/json", **who, **headers})
             yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            message = f"{self._host}:{self._port} does not answer: {_why(error)}"
-            raise UspError("manager.unreachable", message) from None
+            raise UspError("manager.unreachable", f"{place} does not answer: {_why(error)}") from None
         finally:
             connection.close()
+
+    def _connected(self, timeout: float) -> tuple[http.client.HTTPSConnection, _Place]:
+        """To the first manager that can be reached; the next call begins with it."""
+        failed: list[str] = []
+        patience = timeout if len(self._places) == 1 else min(timeout, CONNECT_TIMEOUT)
+        for place in self._places:
+            connection = http.client.HTTPSConnection(place.host, place.port, context=self._context, timeout=patience)
+            try:
+                connection.connect()
+            except OSError as error:
+                connection.close()
+                failed.append(f"{place} does not answer: {_why(error)}")
+                if isinstance(error, ssl.SSLCertVerificationError):
+                    break  # somebody should look into that
+                continue
+            connection.sock.settimeout(timeout)
+            self._places.sort(key=lambda each: each != place)
+            return connection, place
+        raise UspError("manager.unreachable", "; ".join(failed))
+
+
+def _place(url: str) -> _Place:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise _usage(f"'{url}' is not the address of a manager, such as https://manager.example:8443")
+    return _Place(parts.hostname, parts.port or 443, parts.path.rstrip("/").removesuffix(BASE) + BASE)
 
 
 def segment(name: str) -> str:

@@ -75,8 +75,8 @@ def _machine(url: str | None, ca: str | None) -> Findings:
     from usp.cli import checks
 
     yield from checks.clock()
-    if url:
-        yield from checks.clock_of(url, ca, time.time())
+    for each in url.split(",") if url else ():
+        yield from checks.clock_of(each.strip(), ca, time.time())
 
 
 def _daemon(daemon: str, path: Path) -> Findings:

@@ -46,7 +46,12 @@ Make = Callable[[], Client]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--url", envvar="USP_URL", show_envvar=True, help="The manager, such as https://manager.example:8443.")
+@click.option(
+    "--url",
+    envvar="USP_URL",
+    show_envvar=True,
+    help="The manager, such as https://manager.example:8443; several, with commas: the first that can be reached.",
+)
 @click.option("--token-file", metavar="FILE", help="Holds an API token; else USP_TOKEN does. (ps would show a flag.)")
 @click.option(
     "--ca", envvar="USP_CA", show_envvar=True, metavar="FILE", help="The CA to trust, PEM; else this machine's."

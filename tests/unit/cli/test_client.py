@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +75,47 @@ def test_nobody_there(site: StandIn) -> None:
         Client("https://127.0.0.1:1", TOKEN, site.ca).get("/x")
 
 
-@pytest.mark.parametrize("url", ["http://manager:8443", "manager:8443", "https://", ""])
+def test_of_several_managers_the_first_that_is_reached(site: StandIn) -> None:
+    site.asked.clear()
+    site.answers["GET /x"] = (200, {"name": "x"})
+    client = Client(f"https://127.0.0.1:1, {site.url}", TOKEN, site.ca)
+    assert client.get("/x") == {"name": "x"}
+    assert str(client._places[0]) == site.url.removeprefix("https://"), "the next call begins with it"
+    assert client.get("/x") == {"name": "x"}
+    with pytest.raises(
+        UspError, match=r"127\.0\.0\.1:1 does not answer: .*; 127\.0\.0\.1:2 does not answer: "
+    ) as caught:
+        Client("https://127.0.0.1:1,https://127.0.0.1:2", TOKEN, site.ca).get("/x")
+    assert caught.value.code == "manager.unreachable"
+
+
+def test_a_wrong_certificate_is_not_passed_over(site: StandIn) -> None:
+    site.asked.clear()
+    with pytest.raises(UspError, match="its certificate is not accepted"):
+        Client(f"{site.url},https://127.0.0.1:1", TOKEN, site.other_ca).get("/x")
+    assert site.asked == []
+
+
+def test_what_was_sent_to_one_manager_is_not_sent_to_another(site: StandIn) -> None:
+    """It may have been done."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(Path(site.ca).parent / "cert", Path(site.ca).parent / "key")
+
+        def hang_up() -> None:
+            with context.wrap_socket(deaf.accept()[0], server_side=True) as connection:
+                connection.recv(1)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        site.asked.clear()
+        with pytest.raises(UspError, match="does not answer"):
+            Client(f"https://127.0.0.1:{deaf.getsockname()[1]},{site.url}", TOKEN, site.ca).post("/x")
+        thread.join()
+    assert site.asked == []
+
+
+@pytest.mark.parametrize("url", ["http://manager:8443", "manager:8443", "https://", "", "https://m:1,"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(UspError, match="is not the address of a manager") as caught:
         Client(url, TOKEN)
