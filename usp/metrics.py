@@ -110,6 +110,13 @@ OPERATIONS_DENIED_TOTAL = _counter(
 AUDIT_DROPPED_TOTAL = _counter(
     SERVER, "usp_audit_dropped_total", "Audit lines lost, by what did not keep up: file, managers, syslog", "sink"
 )
+VIOLATIONS_TOTAL = _counter(
+    SERVER,
+    "usp_protocol_violations_total",
+    "Channels ended because a partner or a target broke SFTP",
+    "listener",
+    "side",
+)
 SCANS_TOTAL = _counter(SERVER, "usp_scans_total", "Uploads scanned, by what the scan found", "listener", "verdict")
 EVENTS_TOTAL = _counter(MANAGER, "usp_events_total", "Events of servers that this manager has stored")
 SERVER_UP = _gauge(MANAGER, "usp_server_up", "1 while this manager reaches the Proxy Server, else 0", "server")

@@ -127,6 +127,7 @@ class Outcome(StrEnum):
     TUNNEL_DOWN = "tunnel_down"
     HOST_KEY_MISMATCH = "host_key_mismatch"
     PROTOCOL_ERROR = "protocol_error"
+    TARGET_PROTOCOL_ERROR = "target_protocol_error"  # the target's, for which no partner is blamed
     LIMIT = "limit"
     IDLE = "idle"
     DRAINED = "drained"

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
-from usp.sftp.relay import Relay, Step
+from usp.sftp.relay import Relay
+from usp.sftp.steps import Step
 from usp.sftp.wire import Bytes
 
 

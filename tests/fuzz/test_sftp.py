@@ -14,7 +14,8 @@ from usp.sftp.framing import DROP, FORWARD, MORE, Framer, Verdict
 from usp.sftp.ops import EXTENSIONS, OPS
 from usp.sftp.paths import normalise
 from usp.sftp.policy import Compiled
-from usp.sftp.relay import Limits, Relay
+from usp.sftp.relay import Relay
+from usp.sftp.steps import Limits
 from usp.sftp.wire import Bytes, Reader, packet, string, u32
 
 KINDS = st.sampled_from([*range(24), *range(100, 107), 200, 201, 255])

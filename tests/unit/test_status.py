@@ -69,7 +69,7 @@ def test_advance_takes_the_steps_of_the_table_only() -> None:
 def test_the_outcomes_are_fixed() -> None:
     agreed = (
         "completed partner_closed target_closed auth_denied target_denied target_unreachable tunnel_down "
-        "host_key_mismatch protocol_error limit idle drained killed probe internal"
+        "host_key_mismatch protocol_error target_protocol_error limit idle drained killed probe internal"
     )
     assert " ".join(Outcome) == agreed
 

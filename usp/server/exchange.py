@@ -24,7 +24,8 @@ from usp.server.screening import Screening
 from usp.server.throttle import Throttle
 from usp.sftp.files import File
 from usp.sftp.records import Record
-from usp.sftp.relay import Close, Relay, Step
+from usp.sftp.relay import Relay
+from usp.sftp.steps import Close, Step
 from usp.sftp.wire import Bytes
 from usp.ssh.connect import ClientConnection, Congestion, ServerConnection
 from usp.ssh.fastpath import write
@@ -103,6 +104,7 @@ class Exchange:
         self._host = host
         self._relay = relay
         self._finished = False
+        self._violated = False
         self._eof_due = False
         self._clear = asyncio.Event()  # of what may be needed still at the target
         if isinstance(relay, Screening):
@@ -260,7 +262,8 @@ class Exchange:
             _write(self.partner_end.channel, step.to_inbound)
         if step.records:
             self._host.recorded(step.records)
-        if step.close:
+        if step.close and not self._violated:
+            self._violated = True
             self._host.violated(step.close)
 
 

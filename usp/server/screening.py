@@ -18,7 +18,8 @@ from usp.sftp.files import File
 from usp.sftp.orders import Begin, Content, Drop, Order
 from usp.sftp.quarantine import Flow, Quarantine
 from usp.sftp.records import Record
-from usp.sftp.relay import Close, Limits, Relay, Step
+from usp.sftp.relay import Relay
+from usp.sftp.steps import Close, Limits, Step
 from usp.sftp.wire import Bytes
 from usp.tasks import spawn
 

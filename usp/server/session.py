@@ -43,8 +43,9 @@ from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
 from usp.server.watch import Watch
 from usp.sftp.records import Record, printable
-from usp.sftp.relay import Close, Relay
+from usp.sftp.relay import Relay
 from usp.sftp.root import Root, place
+from usp.sftp.steps import Close
 from usp.ssh import connect, failures
 from usp.ssh.login import PartnerConnection
 from usp.status import Outcome, SessionStatus
@@ -375,8 +376,16 @@ class Session:
         self._story.records(records)
 
     def violated(self, close: Close) -> None:
-        log.warn("session.violated", side=close.side, reason=close.reason, code="sftp.protocol", **self._story.names)
-        self.end(Outcome(close.outcome))
+        metrics.VIOLATIONS_TOTAL.labels(self._door.listener.name, close.side).inc()
+        if close.side == "partner":
+            names = self._story.names
+            log.warn("session.violated", side=close.side, reason=close.reason, code="sftp.protocol", **names)
+            self.end(Outcome(close.outcome))
+        else:
+            target = self._door.target.spec.name
+            log.error("target.violated", target=target, reason=close.reason, code="sftp.protocol", **self._story.names)
+            self._story.fact("target.violated", target=target, reason=close.reason)
+            self.end(Outcome.TARGET_PROTOCOL_ERROR)
 
     def crashed(self, exc: Exception) -> None:
         log.error("session.crashed", exc_info=exc, **self._story.names)

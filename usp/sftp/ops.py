@@ -82,13 +82,15 @@ HARMLESS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One row. `answer` is what a good answer is; None: STATUS OK. A bad answer is always STATUS."""
+    """One row. `answer` is what a good answer is; None: STATUS OK. A bad answer is always STATUS. `reply`: what an
+    EXTENDED_REPLY to it holds."""
 
     name: str
     kind: int
     fields: tuple[Field, ...]
     classes: frozenset[OpClass]
     answer: Packet | None = None
+    reply: tuple[Field, ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -99,8 +101,14 @@ def _op(name: str, kind: int, fields: tuple[Field, ...], *classes: OpClass, answ
     return Op(name, kind, fields, frozenset(classes), answer)
 
 
-def _ext(name: str, fields: tuple[Field, ...], *classes: OpClass, answer: Packet | None = None) -> Op:
-    return Op(name, Packet.EXTENDED, fields, frozenset(classes), answer)
+def _ext(
+    name: str,
+    fields: tuple[Field, ...],
+    *classes: OpClass,
+    answer: Packet | None = None,
+    reply: tuple[Field, ...] = (),
+) -> Op:
+    return Op(name, Packet.EXTENDED, fields, frozenset(classes), Packet.EXTENDED_REPLY if reply else answer, reply)
 
 
 _P, _H, _T, _A, _C = Field.PATH, Field.HANDLE, Field.TEXT, Field.ATTRS, OpClass
@@ -112,7 +120,7 @@ CLOSE: Final = _op("close", Packet.CLOSE, (_H,), _C.OTHER)
 READ: Final = _op("read", Packet.READ, (_H, _64, _32), _C.READ, answer=Packet.DATA)
 WRITE: Final = _op("write", Packet.WRITE, (_H, _64, _T), _C.WRITE)
 OPENDIR: Final = _op("opendir", 11, (_P,), _C.LIST, answer=Packet.HANDLE)
-LIMITS: Final = _ext("limits@openssh.com", (), _C.OTHER, answer=Packet.EXTENDED_REPLY)
+LIMITS: Final = _ext("limits@openssh.com", (), _C.OTHER, reply=(_64,) * 4)
 
 OPS: Final[Mapping[int, Op]] = MappingProxyType(
     {
@@ -148,8 +156,8 @@ EXTENSIONS: Final[Mapping[bytes, Op]] = MappingProxyType(
         op.name.encode("ascii"): op
         for op in (
             LIMITS,
-            _ext("statvfs@openssh.com", (_P,), _C.STAT, answer=Packet.EXTENDED_REPLY),
-            _ext("fstatvfs@openssh.com", (_H,), _C.STAT, answer=Packet.EXTENDED_REPLY),
+            _ext("statvfs@openssh.com", (_P,), _C.STAT, reply=(_64,) * 11),
+            _ext("fstatvfs@openssh.com", (_H,), _C.STAT, reply=(_64,) * 11),
             _ext("posix-rename@openssh.com", (_P, _P), _C.RENAME, _C.OVERWRITE),
             _ext("hardlink@openssh.com", (_P, _P), _C.LINK),
             _ext("fsync@openssh.com", (_H,), _C.OTHER),
@@ -157,7 +165,7 @@ EXTENSIONS: Final[Mapping[bytes, Op]] = MappingProxyType(
             _ext("expand-path@openssh.com", (Field.TILDE_PATH,), _C.STAT, answer=Packet.NAME),
             _ext("copy-data", (_H, _64, _64, _H, _64), _C.READ, _C.WRITE),
             _ext("home-directory", (_T,), _C.STAT, answer=Packet.NAME),
-            _ext("users-groups-by-id@openssh.com", (_T, _T), _C.OTHER, answer=Packet.EXTENDED_REPLY),
+            _ext("users-groups-by-id@openssh.com", (_T, _T), _C.OTHER, reply=(_T, _T)),
         )
     }
 )

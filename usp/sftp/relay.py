@@ -34,7 +34,8 @@ A request takes the first of these ways that fits:
     home-directory, with a virtual root                 NAME /
     anything else                                       forwarded: paths in normal form, nothing after the last field
 
-Of the target's answers each must name an open request and be of the type that the table gives for it, or STATUS:
+Of the target's answers each must name an open request and be of the type that the table gives for it, or STATUS, and
+hold what that type has (see `answers`):
 
     answer            to              what happens, besides forwarding
     ---------------   -------------   ------------------------------------------------------------------------------
@@ -61,7 +62,7 @@ from struct import Struct
 from typing import Final, Literal, NamedTuple
 
 from usp.errors import Kind, UspError
-from usp.sftp import packets
+from usp.sftp import answers, packets
 from usp.sftp.files import File, latest, opened
 from usp.sftp.framing import DROP, FORWARD, MORE, Framer, Verdict
 from usp.sftp.ops import CLOSE, EXTENSIONS, LIMITS, OPEN, OPENDIR, OPS, READ, VERSION, WRITE, Op, Packet, Status
@@ -354,12 +355,13 @@ class Relay:
         if asked is None:
             raise malformed(f"an answer to request {request_id}, which is not open")
         if kind == _T_STATUS:
-            text = b""
-            if asked.request and number not in _TELLS_NOTHING:
-                if have < length:
-                    return MORE
-                text = packets.status_text(data, at + 9, at + length)
-            return self._status(request_id, asked, number, text)
+            if have < length:
+                return MORE
+            instead = answers.status(data, at, length)
+            tells = asked.request and number not in _TELLS_NOTHING
+            text = packets.status_text(data, at + 9, at + length) if tells else b""
+            verdict = self._status(request_id, asked, number, text)
+            return verdict if instead is None or verdict is not FORWARD else instead
         if kind != asked.op.answer:
             raise malformed(f"an answer of type {kind} to {asked.op.name}")
         if kind == _T_DATA:
@@ -370,17 +372,14 @@ class Relay:
             file.got(asked.offset, number)
             if file.digest is not None and not file.writes:
                 self._outbound.tap = file.digest.take(asked.offset, number, data, at + 9, at + have)
-        elif (
-            kind == Packet.HANDLE
-            or asked.op is LIMITS
-            or (asked.op is _REALPATH and self._home is None)
-            or (self._root and kind == Packet.NAME)
-        ):
-            if have < length:
-                return MORE
-            return self._whole(request_id, asked, bytes(data[at : at + length]))
-        del self._asked[request_id]
-        return FORWARD
+            del self._asked[request_id]
+            return FORWARD
+        if have < length:
+            return MORE
+        told = bytes(data[at : at + length])
+        body = answers.clean(asked.op, told)
+        verdict = self._whole(request_id, asked, body)
+        return U32.pack(len(body)) + body if verdict is FORWARD and body != told else verdict
 
     def _status(self, request_id: int, asked: _Asked, code: int, text: bytes) -> Verdict | bytes:
         if code == Status.OK and asked.op.answer is not None:
@@ -395,12 +394,12 @@ class Relay:
         return status(request_id, code) if self._root and code not in _TELLS_NOTHING else FORWARD
 
     def _whole(self, request_id: int, asked: _Asked, body: bytes) -> Verdict | bytes:
-        """HANDLE, NAME, and the answer to limits@openssh.com: those whose content matters."""
+        """Everything but STATUS and DATA."""
         del self._asked[request_id]
         if self._root and asked.op.answer is Packet.NAME:
             assert asked.request
             return self._root.names(asked.request, body)
-        if asked.op is _REALPATH:
+        if asked.op is _REALPATH and self._home is None:
             assert asked.request
             if asked.request.paths == (b".",) and (home := packets.decode_name(body)).startswith(b"/"):
                 self._home = normalise(home)
@@ -408,6 +407,8 @@ class Relay:
         if asked.op is LIMITS:
             limits = self._limits
             return packets.clamp_limits(body, limits.packet, self._io_max, limits.handles)
+        if asked.op.answer is not Packet.HANDLE:
+            return FORWARD
         self._opening -= 1
         handle = packets.decode_handle(body)
         if handle in self._handles:

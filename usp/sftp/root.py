@@ -101,8 +101,6 @@ class Root:
         entries = [_entry(reader) for _ in range(reader.u32())]
         if asked.op is _READDIR:
             return _name(asked.id, [_listed(*entry) for entry in entries])
-        if not entries:
-            raise wire.malformed("NAME without a name")
         (name, _, attrs), *_ = entries
         told = self._told(asked, name)
         if told is None:

@@ -145,6 +145,25 @@ async def test_a_target_that_does_not_read_makes_the_partner_wait(tmp_path: Path
         assert await gateway.outcome() is Outcome.PARTNER_CLOSED  # nothing was answered
 
 
+async def test_a_target_that_breaks_the_protocol_is_no_fault_of_the_partners(tmp_path: Path) -> None:
+    raw = Raw()
+    async with facing(raw, tmp_path) as gateway:
+        async with gateway.partner() as partner:
+            process = await partner.create_process(subsystem="sftp", encoding=None)
+            process.stdin.write(INIT)
+            assert await process.stdout.readexactly(9) == VERSION
+            process.stdin.write(_packet(17, 5, b"\0\0\0\1/"))
+            async with asyncio.timeout(5):
+                while raw.got == len(INIT):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            raw.chan.write(_packet(105, 5, b"\0\0\0\1"))  # attributes with a size that is not there
+            await partner.wait_closed()
+        assert await gateway.outcome() is Outcome.TARGET_PROTOCOL_ERROR
+        (told,) = gateway.told("target.violated")
+        assert told["target"] == "target"
+        assert "shorter than what it claims to hold" in told["reason"]
+
+
 def _packet(kind: int, request: int, rest: bytes) -> bytes:
     body = bytes([kind]) + request.to_bytes(4, "big") + rest
     return len(body).to_bytes(4, "big") + body

@@ -80,7 +80,7 @@ class Target:
             case 7 | 8 | 17:
                 return packet(105, request_id, u32(0))
             case 12 | 16 | 19:
-                return packet(104, request_id, u32(0))
+                return packet(104, request_id, u32(1), string(b"n"), string(b""), u32(0))
             case 200 if b"limits@" in request:
                 return packet(201, request_id, bytes(32))
         return packets.status(int.from_bytes(request_id, "big"), pick % 3, "")

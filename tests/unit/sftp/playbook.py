@@ -17,8 +17,9 @@ import re
 from collections.abc import Callable
 from textwrap import dedent
 
-from usp.sftp.relay import Relay, Step
+from usp.sftp.relay import Relay
 from usp.sftp.root import Root
+from usp.sftp.steps import Step
 from usp.sftp.wire import Reader, packet, string, u32, u64
 
 # After the type: i uint32, q uint64, s string, a attributes, * strings to the end, r the rest in hex.

@@ -644,6 +644,15 @@ def test_the_targets_words_about_what_failed(size: int) -> None:
     assert (opened.text, closed.text, removed.text) == (b"", b"full", b"denied")
 
 
+def test_answers_are_held_to_version_3() -> None:
+    """What cannot be read ends the session; what version 3 does not have is left out. (`test_answers` has it all.)"""
+    asked = "partner -> STAT 1 /a\ntarget <- STAT 1 /a\n"
+    check(asked + "target -> RAW 0000000e 69 00000001 00000010 0000000000\npartner <- ATTRS 1 00000000")
+    check(asked + 'target -> RAW 00000009 65 00000001 00000004\npartner <- STATUS 1 4 "" ""')
+    check(asked + "target -> RAW 00000009 69 00000001 00000001\nclose target protocol_error")
+    check(asked + "target -> RAW 0000000d 65 00000001 00000004 00000001\nclose target protocol_error")
+
+
 # The table, in both directions: every operation takes every answer that it should and no other
 
 VALUES = {"PATH": string(b"p"), "TILDE_PATH": string(b"~"), "TEXT": string(b"x"), "U64": u64(0), "HANDLE": string(b"h")}
@@ -652,9 +661,9 @@ ANSWERS = {
     Packet.STATUS: u32(0) + string(b"") + string(b""),
     Packet.HANDLE: string(b"new"),
     Packet.DATA: string(b"x"),
-    Packet.NAME: u32(0),
+    Packet.NAME: u32(1) + string(b"n") + string(b"") + u32(0),
     Packet.ATTRS: u32(0),
-    Packet.EXTENDED_REPLY: bytes(32),
+    Packet.EXTENDED_REPLY: bytes(88),
 }
 
 
