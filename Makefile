@@ -58,7 +58,7 @@ browser: venv packages .venv/ui.stamp ## Tests of the web UI in a real Chromium
 screenshots: venv packages .venv/ui.stamp ## A picture of each page of the web UI, light, dark and narrow, in screenshots/
 	$(BIN)/python -m tests.ui.screenshots
 
-fuzz: venv ## Longer property tests of everything that parses foreign bytes
+fuzz: venv ## Longer property tests of everything that parses foreign bytes; a million mutated SFTP packets
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz
 
 docs: venv ## Write the pages that are made from the code

@@ -93,6 +93,7 @@ class Quarantine:
         self._numbers = count(1)
         self._asking: list[Bytes] = []
         self._replies: list[Bytes] = []
+        self._early: list[bytes] = []  # they follow VERSION
         self._orders: list[Order] = []
         self._records: list[Scanned | LeftBehind] = []
 
@@ -249,7 +250,9 @@ class Quarantine:
 
     def _refuse(self, request_id: int, status: Status, text: str) -> Way:
         reply = packets.status(request_id, status, text)
-        if self._answers.insert(reply):
+        if not self._greeted:
+            self._early.append(reply)
+        elif self._answers.insert(reply):
             self._replies.append(reply)
         return DROP
 
@@ -275,14 +278,15 @@ class Quarantine:
                 upload.disorder()
         return FORWARD
 
-    def _version(self, data: Bytes, at: int, have: int, length: int) -> Way:
+    def _version(self, data: Bytes, at: int, have: int, length: int) -> Way | bytes:
         if have < length:
             return MORE
         self._greeted = True
         if data[at] == Packet.VERSION:
             _, extensions = packets.decode_version(bytes(data[at : at + length]))
             self.posix_rename = any(name == b"posix-rename@openssh.com" for name, _ in extensions)
-        return FORWARD
+        early, self._early = self._early, []
+        return U32.pack(length) + bytes(data[at : at + length]) + b"".join(early) if early else FORWARD
 
     def _listed(self, request: Request, body: bytes) -> Way | bytes:
         """An answer to READDIR."""

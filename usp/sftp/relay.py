@@ -50,7 +50,8 @@ hold what that type has (see `answers`):
     NAME, STATUS      anything        with a virtual root: as `root` says
     STATUS OK         what has data   an error
 
-An answer of our own may not cut into a packet of the target that is half through: it waits for its end (`framing`).
+An answer of our own may not cut into a packet of the target that is half through: it waits for its end (`framing`);
+nor come before VERSION.
 One request gets one answer: STATUS from here, or whatever the target said, never both.
 """
 
@@ -132,6 +133,7 @@ class Relay:
         self._handles: dict[bytes, File] = {}
         self._opening = 0  # of the open requests, those that may give a handle
         self._replies: list[Bytes] = []
+        self._early: list[bytes] = []  # replies to a partner who did not wait for VERSION: they follow it
         self._records: list[Record] = []
         self._close: Close | None = None
 
@@ -221,7 +223,8 @@ class Relay:
         if version != VERSION:
             raise malformed(f"VERSION is {version}")
         self._outbound.look = self._answer
-        return packets.version(VERSION, extensions)
+        early, self._early = self._early, []
+        return packets.version(VERSION, extensions) + b"".join(early)
 
     # Requests
 
@@ -242,7 +245,7 @@ class Relay:
     def _admit(self, request_id: int) -> None:
         if request_id in self._asked:
             raise malformed(f"request id {request_id} is still open")
-        if len(self._asked) + self._outbound.held >= self._limits.requests:
+        if len(self._asked) + self._outbound.held + len(self._early) >= self._limits.requests:
             raise UspError("sftp.limit", f"more than {self._limits.requests} requests open")
 
     def _transfer(self, kind: int, request_id: int, data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:
@@ -340,7 +343,9 @@ class Relay:
         return DROP
 
     def _reply(self, reply: bytes) -> None:
-        if self._outbound.insert(reply):
+        if self._outbound.look == self._version:
+            self._early.append(reply)
+        elif self._outbound.insert(reply):
             self._replies.append(reply)
 
     # Answers

@@ -242,3 +242,10 @@ target -> STATUS 3 0 ok en
 partner <- STATUS 3 4 "the upload was abandoned" en
 """,
     )
+
+
+def test_a_refusal_does_not_come_before_version() -> None:
+    quarantine = Quarantine(scan(), lambda: "T", 1000)
+    assert quarantine.from_relay([encode("INIT 3"), encode("REMOVE 1 .usp-scan-1")]).to_relay == []
+    greeted = b"".join(map(bytes, quarantine.from_target(encode("VERSION 3")).to_relay))
+    assert greeted == encode("VERSION 3") + encode('STATUS 1 2 "No such file" en')

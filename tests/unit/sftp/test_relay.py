@@ -756,6 +756,7 @@ def test_a_policy_is_told_the_time_when_it_asks() -> None:
 
     relay = Relay(Clock(), now=lambda: 77.0)
     relay.from_inbound(encode("INIT 3"))
+    relay.from_outbound(encode("VERSION 3"))
     assert b"it is 77" in b"".join(relay.from_inbound(encode("STAT 1 /")).to_inbound)
 
 
@@ -771,3 +772,28 @@ def test_what_is_open_now() -> None:
     assert relay.file.path == b"/file"
     relay.from_inbound(encode("CLOSE 1 h"))
     assert relay.file is None
+
+
+def test_a_refusal_does_not_come_before_version() -> None:
+    check(
+        """
+        partner -> INIT 3
+        target <- INIT 3
+        partner -> BLOCK 1 h 0 1 0
+        record Denied(op='packet type 22', paths=(), status=8, reason='Operation unsupported')
+        """,
+        before="",
+    )
+    relay = Relay(limits=Limits(requests=2))
+    for text in ("INIT 3", "BLOCK 1 h 0 1 0", "BLOCK 2 h 0 1 0"):
+        assert not relay.from_inbound(encode(text)).to_inbound
+    greeted = b"".join(map(bytes, relay.from_outbound(encode("VERSION 3")).to_inbound))
+    refused = [encode(f'STATUS {number} 8 "Operation unsupported" en') for number in (1, 2)]
+    assert greeted == encode("VERSION 3") + b"".join(refused)
+
+
+def test_refusals_that_wait_for_version_are_bounded() -> None:
+    relay = Relay(limits=Limits(requests=2))
+    relay.from_inbound(encode("INIT 3"))
+    steps = [relay.from_inbound(encode(f"BLOCK {number} h 0 1 0")) for number in range(3)]
+    assert [step.close and step.close.outcome for step in steps] == [None, None, "limit"]
