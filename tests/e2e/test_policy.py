@@ -4,6 +4,7 @@ and the lines of the audit log."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from tests.e2e.command_line import usp
 from tests.e2e.suite import Suite, random_file, sha256, wait_until
 
 Told = list[tuple[str, str, str, str]]
@@ -218,6 +220,35 @@ def test_read_only_at_a_time_and_then_closed(suite: Suite, enforced: Callable[..
     _, told = play(suite, f"get there {tmp_path}/again")
     assert not (tmp_path / "again").exists()
     assert {each[3] for each in told} == {"closed from 00:00 to 24:00 (UTC)"}
+
+
+def test_a_policy_from_what_was_done(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:
+    """What is suggested allows the same again, and little else."""
+    (suite.files / "job").mkdir()
+    digest = random_file(tmp_path / "up", 50_000)
+    enforced(root=str(suite.files / "job"))
+    done = [f"put {tmp_path}/up one", "ls -l", f"get one {tmp_path}/back"]
+    assert play(suite, *done)[1] == []
+    (session,) = {each["session"] for each in suite.audit("file.closed") if each["path"] == "/one"}
+
+    def stored() -> int:
+        found = suite.api("GET", f"/events?session={session}&action=file.")["items"]
+        return sum(each["action"] == "file.closed" for each in found)
+
+    wait_until(lambda: stored() == 2, 20, "the managers have what was done")
+    suggested = usp(suite, "policy", "suggest", "--rule", "partners", "--days", "1", "--json").rpartition("usp: from")[
+        0
+    ]
+    (rule,) = json.loads(suggested)["items"]["rules"]
+    assert rule["policy"]["root"] == str(suite.files / "job")
+    (tmp_path / "set.json").write_text(suggested)
+    assert "1 changed" in usp(suite, "apply", "-f", str(tmp_path / "set.json"))
+    suite.api("POST", "/servers/usp-server-1/push?wait=10")
+    assert play(suite, *done)[1] == []
+    assert sha256(tmp_path / "back") == digest
+    _, told = play(suite, "mkdir d", "rm one", f"put {tmp_path}/up two")
+    assert [each[:3] for each in told] == [("file.mkdir", "d", "denied"), ("file.remove", "one", "denied")]
+    assert sorted(each.name for each in (suite.files / "job").iterdir()) == ["one", "two"]
 
 
 def test_observed_and_as_the_account_says(suite: Suite, enforced: Callable[..., None], tmp_path: Path) -> None:

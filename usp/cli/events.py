@@ -78,7 +78,7 @@ def events(
         for event in client.stream("/events/stream", **query):
             click.echo(event if as_json else show.line(EVENTS, show.parsed(event)))
         return
-    found = islice(_pages(client, query, limit), limit)
+    found = islice(found_in(client, query, limit), limit)
     if as_csv:
         _write_csv(found)
     elif as_json:
@@ -87,7 +87,7 @@ def events(
         show.table(EVENTS, found, empty="nothing has happened")
 
 
-def _pages(client: Client, query: Mapping[str, Any], limit: int | None = None) -> Iterator[Row]:
+def found_in(client: Client, query: Mapping[str, Any], limit: int | None = None) -> Iterator[Row]:
     after: dict[str, Any] = {}
     while True:
         page = client.get("/events", limit=PAGE if limit is None else min(PAGE, limit), **query, **after)
@@ -189,7 +189,7 @@ def _lines(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
 def _stored(client: Client, server: str) -> Iterator[tuple[str, bytes]]:
     import orjson
 
-    for event in _pages(client, {"server": server, "order": "oldest"}):
+    for event in found_in(client, {"server": server, "order": "oldest"}):
         detail = event["detail"]
         yield f"event {event['number']} (seq {detail.get('seq', '?')})", orjson.dumps(detail)
 

@@ -197,7 +197,7 @@ class Compiled:
 
     def _objection(self, request: Request, context: Context) -> str:
         """What is wrong with it; empty: nothing."""
-        needs = _needs(request)
+        needs = needed(request)
         classes = frozenset().union(*(each for _, each in needs)) if needs else request.classes
         if missing := classes - self._classes:
             return f"{_words(missing)} not allowed"
@@ -290,7 +290,7 @@ class Compiled:
         return ""
 
 
-def _needs(request: Request) -> list[tuple[bytes, frozenset[OpClass]]]:
+def needed(request: Request) -> list[tuple[bytes, frozenset[OpClass]]]:
     """Each path, and the classes that must be allowed on it."""
     by_path = _BY_PATH.get(request.op)
     if by_path:
