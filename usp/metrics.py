@@ -107,6 +107,13 @@ OPERATIONS_DENIED_TOTAL = _counter(
     "listener",
     "outcome",
 )
+TRANSFER_SECONDS_TOTAL = _counter(
+    SERVER,
+    "usp_transfer_seconds_total",
+    "Seconds of files' transfers, by the side that was waited for",
+    "listener",
+    "side",
+)
 AUDIT_DROPPED_TOTAL = _counter(
     SERVER, "usp_audit_dropped_total", "Audit lines lost, by what did not keep up: file, managers, syslog", "sink"
 )

@@ -189,6 +189,7 @@ class Rule(Item):
     password: Secret | None = Field(default=None, description="Dedicated credentials")
     private_key: Annotated[str, Ref("private-keys")] | None = Field(default=None, description="Dedicated credentials")
     policy: Policy = Field(default=Policy(), description="What partners may do over SFTP")
+    content_hash: bool = Field(default=False, description="The audit log has the SHA-256 of each file that passes")
     scan: Scan | None = Field(default=None, description="Uploads are scanned before they appear at the target")
     bandwidth: Bandwidth = Field(default=Bandwidth(), description="What its sessions share on each server")
 

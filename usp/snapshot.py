@@ -95,6 +95,7 @@ class RuleSpec(Model):
     dedicated: CredentialsSpec | None = None
     policy: Policy = Policy()
     scan: Scan | None = None
+    content_hash: bool = False
     bandwidth: Bandwidth = Bandwidth()
 
 

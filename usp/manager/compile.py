@@ -198,6 +198,7 @@ class _Compiler:
             dedicated=self._dedicated(record, rule),
             policy=rule.policy,
             scan=rule.scan,
+            content_hash=rule.content_hash,
             bandwidth=rule.bandwidth,
         )
 

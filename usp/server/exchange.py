@@ -22,12 +22,13 @@ import asyncssh
 
 from usp.server.screening import Screening
 from usp.server.throttle import Throttle
+from usp.server.waits import Side, Waits
 from usp.sftp.files import File
 from usp.sftp.records import Record
 from usp.sftp.relay import Relay
 from usp.sftp.steps import Close, Step
 from usp.sftp.wire import Bytes
-from usp.ssh.connect import ClientConnection, Congestion, ServerConnection
+from usp.ssh.connect import LINK, ClientConnection, Congestion, ServerConnection
 from usp.ssh.fastpath import write
 
 AnyChannel: TypeAlias = asyncssh.SSHServerChannel[bytes] | asyncssh.SSHClientChannel[bytes]
@@ -85,7 +86,12 @@ class Exchange:
     """`bytes_in` came from the partner, `bytes_out` from the target. `broken`: the partner went without closing."""
 
     def __init__(
-        self, host: Host, relay: Relay | Screening, throttle: Throttle, limits: Sequence[tuple[str, str]] = ()
+        self,
+        host: Host,
+        relay: Relay | Screening,
+        throttle: Throttle,
+        limits: Sequence[tuple[str, str]] = (),
+        waits: Waits | None = None,
     ) -> None:
         """`limits`: keys of what bounds its upload and its download."""
         self.bytes_in = 0
@@ -103,6 +109,8 @@ class Exchange:
         self._download = throttle.flow((download for _, download in limits), self._hold_download)
         self._host = host
         self._relay = relay
+        self._waits = waits or Waits(asyncio.get_running_loop().time)
+        self._waiting = False  # for answers of the target
         self._finished = False
         self._violated = False
         self._eof_due = False
@@ -117,6 +125,8 @@ class Exchange:
         self._host.active()
         try:
             self.perform(self._relay.from_inbound(data))
+            if self._relay.waiting is not self._waiting:
+                self._turn()
         except Exception as exc:  # asyncssh would swallow it
             self._host.crashed(exc)
 
@@ -127,6 +137,8 @@ class Exchange:
         self._host.active()
         try:
             self.perform(self._relay.from_outbound(data))
+            if self._relay.waiting is not self._waiting:
+                self._turn()
         except Exception as exc:
             self._host.crashed(exc)
 
@@ -182,6 +194,20 @@ class Exchange:
     def _settle(self) -> None:
         self.from_target_valve.set(shut=bool(self._partner_full) or self._download.held)
         self.from_partner_valve.set(shut=bool(self._partner_full or self._target_full))
+        self._turn()
+
+    def _turn(self) -> None:
+        """Who is waited for from now on (see `waits`)."""
+        self._waiting = self._relay.waiting
+        if self._partner_full:
+            side = Side.PARTNER
+        elif self.held:
+            side = Side.GATEWAY
+        elif not self._waiting:
+            side = Side.PARTNER
+        else:
+            side = Side.TUNNEL if self.target_end.link_full else Side.TARGET
+        self._waits.turn(side)
 
     def partner_closed(self, exc: Exception | None) -> None:
         self.broken = exc is not None
@@ -334,6 +360,10 @@ class TargetEnd(asyncssh.SSHClientSession[bytes]):
         self.signal: tuple[str, bool, str, str] | None = None
         self._exchange = exchange
         self._congestion = Congestion()
+
+    @property
+    def link_full(self) -> bool:
+        return self._congestion.held_by(LINK)
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self.channel = chan

@@ -53,6 +53,10 @@ class Screening:
         self._carrier = carrier
 
     @property
+    def waiting(self) -> bool:
+        return self._relay.waiting
+
+    @property
     def settled(self) -> bool:
         return self._quarantine.settled
 

@@ -41,6 +41,7 @@ from usp.server.story import Story
 from usp.server.throttle import Throttle, keys
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
+from usp.server.waits import Waits
 from usp.server.watch import Watch
 from usp.sftp.records import Record, printable
 from usp.sftp.relay import Relay
@@ -124,7 +125,7 @@ class Session:
         self._find_link = link
         names = {"session": self.id, "listener": door.listener.name, "peer": self._peer}
         self._story = Story(tell, door.listener.name, names)
-        self._story.describe(node=door.node.name)
+        self._story.describe(node=door.node.name, rule=door.node.rule.name, configuration=ticket.version)
         self._decided = decided
         self._barred = barred
         self._pool = pool or Pool(Watch(lambda path: link(), lambda health: None, limits.connect), limits.connect)
@@ -261,22 +262,26 @@ class Session:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, AWAY)
         if len(self._exchanges) >= MAX_CHANNELS:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too many channels")
-        exchange = Exchange(self, self._screened(self._relay()), self._throttle, self._limited_by())
+        waits = Waits(self._loop.time)
+        relay = self._screened(self._relay(waits))
+        exchange = Exchange(self, relay, self._throttle, self._limited_by(), waits)
         self._exchanges.add(exchange)
         open_target = partial(self._open, exchange, self._lease)
         return SftpChannel(self._partner, open_target, exchange.from_partner_valve.is_shut), exchange.partner_end
 
-    def _relay(self) -> Relay:
-        policy = self._admission.policy
+    def _relay(self, waits: Waits) -> Relay:
+        policy, hashed = self._admission.policy, self._door.node.rule.content_hash
         if policy.root is None:
-            return Relay(policy, now=time.time)
+            return Relay(policy, now=time.time, spent=waits.spent, hashed=hashed)
         path = place(policy.root, self.username)
         if path is None:
             log.warn("session.no_root", reason=NO_ROOT, **self._story.names)
             self.refused("root")
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, AWAY)
         self._story.describe(root=printable(path))
-        return Relay(policy, root=Root(path), now=time.time)
+        root = Root(path)
+        self._story.at_target = root.at_target
+        return Relay(policy, root=root, now=time.time, spent=waits.spent, hashed=hashed)
 
     def _screened(self, relay: Relay) -> Relay | Screening:
         """With what the Rule has scanned."""
@@ -299,6 +304,8 @@ class Session:
             if len(self._exchanges) == 1:  # the others may go on
                 self.fail(error)
             return False
+        if exchange.target_end.channel:
+            self._story.target(exchange.target_end.channel)
         return exchange.opened()
 
     def refused(self, kind: str) -> None:
@@ -324,6 +331,8 @@ class Session:
 
     def admitted(self) -> None:
         self._decided(True, self.username)
+        if self._partner:
+            self._story.partner(self._partner)
         if self._timer:
             self._timer.cancel()
         self.active()
@@ -357,6 +366,9 @@ class Session:
         destination = Destination(target, self._door.listener.path, self._link, login, shared, self._header)
         lease = self._lease = await self._pool.acquire(destination, self._target_lost)
         reused: dict[str, JsonValue] = {"reused": lease.reused} if lease.shared else {}
+        if self._link is not None:
+            self._story.describe(tunnel=self._link.spec.name, proxy_client=self._link.client)
+        self._story.describe(target=target.spec.name)
         self._story.served_by(target=target.spec.name, address=lease.address, **reused)
 
     def _target_lost(self, exc: Exception | None) -> None:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from usp import metrics
 from usp.log import get_logger
-from usp.server.audit import JsonValue, facts
-from usp.sftp.records import Denied, Observed, Record, Scanned, printable
+from usp.server.audit import JsonValue, facts, sent
+from usp.sftp.records import Denied, FileClosed, Observed, Opened, Record, Scanned, Spent, printable
+from usp.ssh import connect
 from usp.status import Outcome
 
 log = get_logger(__name__)
+
+LOGGED: Final = ("node", "username", "root")
+"""What the log is told of who it was; the audit log is told all."""
 
 
 class Story:
@@ -30,6 +35,9 @@ class Story:
         self._who: dict[str, JsonValue] = {**names}
         self._served_by: dict[str, JsonValue] = {}
         self._refused: set[str] = set()
+        self.at_target: Callable[[bytes], bytes] | None = None
+        """Where the target sees other paths than the partner."""
+        self._waited = [metrics.TRANSFER_SECONDS_TOTAL.labels(listener, side) for side in Spent._fields[1:]]
 
     def describe(self, **facts: JsonValue) -> None:
         """From now on every fact says so."""
@@ -38,6 +46,17 @@ class Story:
     def named(self, username: str) -> None:
         if username:
             self.describe(username=printable(username.encode("utf-8", "backslashreplace")))
+
+    def partner(self, connection: connect.ServerConnection) -> None:
+        """It is logged in, on this connection."""
+        id, algorithms = connection.described()
+        version = printable(str(connection.get_extra_info("client_version", "")).encode())
+        self.describe(client_version=version, algorithms=algorithms, ssh_session=id)
+
+    def target(self, channel: object) -> None:
+        """It has this channel at the target."""
+        id, algorithms = connect.described(channel)
+        self.describe(target_ssh_session=id, target_algorithms=algorithms)
 
     def served_by(self, **facts: JsonValue) -> None:
         """By which target: what a login and the end are told with."""
@@ -56,13 +75,25 @@ class Story:
             self.fact("request.refused", kind=kind)
 
     def records(self, records: Sequence[Record]) -> None:
+        """A file or directory that was opened has no event of its own: what is done with it has."""
         for record in records:
+            if isinstance(record, Opened) and record.ok:
+                continue
             told = facts(record)
-            if isinstance(record, Denied | Observed):
+            if isinstance(record, FileClosed):
+                self._count(record.spent)
+            elif isinstance(record, Denied | Observed):
                 metrics.OPERATIONS_DENIED_TOTAL.labels(self._listener, told["outcome"]).inc()
             elif isinstance(record, Scanned):
                 metrics.SCANS_TOTAL.labels(self._listener, told["verdict"]).inc()
+            if self.at_target is not None:
+                told.update(sent(record, self.at_target))
             self._tell({**self._who, **told})
+
+    def _count(self, spent: Spent) -> None:
+        for metric, seconds in zip(self._waited, spent[1:], strict=True):
+            if seconds:
+                metric.inc(seconds)
 
     def ended(self, outcome: Outcome, bytes_in: int, bytes_out: int) -> None:
         if outcome is Outcome.PROBE:
@@ -76,4 +107,5 @@ class Story:
             "seconds": round(time.time() - self.since, 3),
         }
         self.fact("session.ended", **figures)
-        log.info("session.ended", **self._who, **figures)
+        who = {name: self._who[name] for name in LOGGED if name in self._who}
+        log.info("session.ended", **self.names, **who, **figures)

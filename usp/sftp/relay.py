@@ -181,6 +181,11 @@ class Relay:
         """Nothing needs to be done any more before the target may go."""
         return True
 
+    @property
+    def waiting(self) -> bool:
+        """The target has not answered all that it was asked."""
+        return bool(self._asked)
+
     def finish(self) -> Sequence[Record]:
         """The session is over: what was still open or unanswered. Nothing may be fed after it."""
         for asked in self._asked.values():

@@ -63,6 +63,9 @@ class Congestion:
     def unwatch(self, watcher: Callable[[bool], None]) -> None:
         self._watchers.discard(watcher)
 
+    def held_by(self, by: Hashable) -> bool:
+        return by in self._holds
+
     def hold(self, by: Hashable) -> None:
         first = not self._holds
         self._holds.add(by)
@@ -86,6 +89,7 @@ class _Ours(Lean, Windows, FastPath):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.congestion = Congestion()
+        self._exchanged = ""
         self.at_end: list[Callable[[], None]] = []
         self._look: asyncio.TimerHandle | None = None
 
@@ -112,8 +116,18 @@ class _Ours(Lean, Windows, FastPath):
         super()._send_kexinit()
 
     def send_newkeys(self, k: bytes, h: bytes) -> None:
+        if self._kex is not None:
+            self._exchanged = self._kex.algorithm.decode("ascii")
         super().send_newkeys(k, h)
         self.congestion.release("keys")
+
+    def described(self) -> tuple[str, str]:
+        """The session's id (RFC 4253 section 7.2), which a peer's log may have, too, and the algorithms in use."""
+        sent, received = (
+            [self.get_extra_info(f"{way}_cipher"), self.get_extra_info(f"{way}_mac")] for way in ("send", "recv")
+        )
+        used = [self._exchanged, *sent, *([] if sent == received else received)]
+        return self._session_id.hex(), " ".join(name for name in used if name)
 
     def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
         """asyncssh takes a packet without a type for a bug of its own, and goes without a word."""
@@ -314,11 +328,22 @@ def _after(header: bytes, start: Start) -> Start:
     return begin
 
 
+def described(channel: Any) -> tuple[str, str]:
+    """The same (see `_Ours.described`) of the connection that a channel is on."""
+    connection = channel.get_connection()
+    assert isinstance(connection, _Ours)
+    return connection.described()
+
+
+LINK: Final = "link"
+"""What holds a connection whose tunnel link is full."""
+
+
 def _follow(outer: Congestion, inner: Any) -> None:
     """A full link is congestion of every connection through it, for as long as that lives."""
 
     def pass_on(full: bool) -> None:
-        (inner.congestion.hold if full else inner.congestion.release)("link")
+        (inner.congestion.hold if full else inner.congestion.release)(LINK)
 
     outer.watch(pass_on)
     inner.at_end.append(lambda: outer.unwatch(pass_on))

@@ -39,15 +39,26 @@ async def test_what_is_put_and_got_is_equal(target: Target) -> None:
         assert [fact["event"] for fact in gateway.facts] == [
             "session.started",
             "login",
-            "file.opened",
             "file.closed",
-            "file.opened",
             "file.closed",
             "file.rename",
             "session.ended",
         ]
         put, fetched = gateway.told("file.closed")
         assert (put["path"], put["bytes_written"], put["outcome"]) == ("/in.bin", len(data), "ok")
+        assert (put["direction"], put["ranges"], fetched["direction"]) == ("upload", "complete", "download")
+        for told in (put, fetched):
+            waited = sum(told.get(f"waited_{side}", 0.0) for side in ("partner", "target", "tunnel", "gateway"))
+            assert abs(waited - told["seconds"]) < 0.001
+            assert (told["rule"], told["configuration"], told["target"]) == ("rule", 1, "target")
+            assert len({told["ssh_session"], told["target_ssh_session"]}) == 2
+            assert all(len(told[id]) >= 64 for id in ("ssh_session", "target_ssh_session"))
+            assert "AsyncSSH" in told["client_version"]
+            for used in (told["algorithms"], told["target_algorithms"]):
+                kex, cipher, *_ = used.split()
+                assert kex.startswith(("curve25519", "mlkem", "sntrup", "ecdh", "diffie"))
+                assert cipher.startswith(("aes", "chacha20"))
+            assert "sha256" not in told
         assert fetched["bytes_read"] == len(data)
         assert gateway.told("file.rename")[0]["to"] == "/out.bin"
         ended = gateway.told("session.ended")[0]

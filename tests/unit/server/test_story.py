@@ -8,7 +8,7 @@ from usp import metrics
 from usp.scan import Finding
 from usp.server.audit import JsonValue
 from usp.server.story import Story
-from usp.sftp.records import Changed, Denied, Scanned
+from usp.sftp.records import Changed, Denied, FileClosed, Opened, Scanned, Spent
 from usp.status import Outcome
 
 NAMES = {"session": "s1", "listener": "partners", "peer": "192.0.2.1:5"}
@@ -67,6 +67,24 @@ def test_login_and_end_say_which_target() -> None:
         6,
     )
     assert isinstance(told[2]["seconds"], float)
+
+
+def test_a_file_has_one_event_and_an_open_only_if_it_failed() -> None:
+    told = Told()
+    story = told.story()
+    story.at_target = lambda path: b"/root" + path
+    spent = Spent(3.0, 2.0, 0.0, 1.0, 0.0)
+    before = metrics.TRANSFER_SECONDS_TOTAL.labels("partners", "partner")._value.get()
+    story.records(
+        [
+            Opened(b"/d", True, False, False, 0),
+            Opened(b"/a", False, True, False, 0),
+            Opened(b"/b", False, True, False, 2, b"none"),
+            FileClosed(b"/a", True, False, 5, 0, 0, 0, spent=spent),
+        ]
+    )
+    assert [(fact["event"], fact["sent"]) for fact in told] == [("file.opened", "/root/b"), ("file.closed", "/root/a")]
+    assert metrics.TRANSFER_SECONDS_TOTAL.labels("partners", "partner")._value.get() == before + 2.0
 
 
 def test_a_probe_is_no_story(capsys: pytest.CaptureFixture[str]) -> None:
