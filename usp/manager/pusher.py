@@ -36,8 +36,12 @@ log = get_logger(__name__)
 REFUSED_MAXIMUM = 30.0
 """Seconds between pushes to a restarted server that refuses what it once accepted, at most."""
 
-RETRY_MAXIMUM = 2.0
+RETRY_MAXIMUM = 1.0
 """Seconds between looks at a server that does not answer, at most: one that restarts has lost its configuration."""
+
+UNANSWERED = 2
+"""Looks for which a server may leave questions unanswered until it is told to be unreachable: another manager, which
+gets an answer, has time to say so."""
 
 MANAGER = "usp-manager"
 """The author of what is done without being asked at that moment."""
@@ -56,7 +60,8 @@ STEPS = 8
 class _Watch:
     """What one server's task remembers between rounds; nothing depends on it."""
 
-    failures: int = 0
+    failures: int = 0  # questions in a row that got no answer,
+    since: float = 0.0  # and when the first of them was asked, by the loop's clock
     refused: int = 0  # the version that was refused last,
     refusals: int = 0  # how often in a row,
     not_before: float = 0.0  # and when to try it again, by the loop's clock
@@ -142,11 +147,12 @@ class Pusher:
     async def _look(
         self, catalog: Catalog, record: Record, watch: _Watch, push: tuple[int, PushState] | None = None
     ) -> tuple[Decision, Report | None]:
-        """Ask the server how it is, and note that; not of the first question that gets no answer, because another
-        manager may get one. `push`: what the store is about to learn of a version."""
-        name = record.item.name
+        """Ask the server how it is, and note that. `push`: what the store is about to learn of a version."""
+        name, now = record.item.name, asyncio.get_running_loop().time
+        asked = now()
         observed = await self._observe(catalog, record)
         watch.failures = watch.failures + 1 if isinstance(observed, Unreachable) else 0
+        watch.since = watch.since if watch.failures > 1 else asked
         report = observed if isinstance(observed, Report) else None
         desired = await self._desired(record, report)
         if push is not None and push[0] == desired.version:
@@ -155,7 +161,7 @@ class Pusher:
         _measure(name, decision.state, up=report is not None)
         if watch.failures:
             await self.holdings.let_go(name)
-        if watch.failures != 1:
+        if not watch.failures or now() - watch.since >= UNANSWERED * self._settings.interval:
             await self._store.servers.observed(
                 name, decision.state, decision.reason, at=self._clock(), report=report, by=self._id
             )

@@ -15,6 +15,7 @@ from tests.unit.manager.servers import files, server
 from tests.unit.manager.site import ADMIN, configure, deploy, make, opened, server_item
 from tests.unit.server.support import free_port, greeting
 from usp import log
+from usp.errors import UspError
 from usp.manager.app import App
 from usp.manager.catalog import Delete, Update
 from usp.manager.control import Endpoint
@@ -332,6 +333,33 @@ async def test_one_of_two_managers_looks_and_both_do_what_is_ordered_there(
             assert asked[holder] > 2 * asked[1 - holder], "the other one has nothing to do"
             for app in (one, two):
                 assert (await pushed(app)).push is PushState.APPLIED
+
+
+async def test_a_manager_that_is_cut_off_leaves_the_server_to_another(
+    tmp_path: Path, own: ServerTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    management, port = free_port(), free_port()
+
+    async def cut(endpoint: Endpoint) -> Report:
+        raise UspError("server.unreachable", "no route")
+
+    async with server(management, own), opened(tmp_path, interval=0.3) as one:
+        await configure(one, management)
+        await deploy(one, "l", port)
+        async with opened(tmp_path, interval=0.3) as two, pusher(one) as first:
+            await pushed(one)
+            await eventually(lambda: _true(first.holdings.holds("server")))
+            async with pusher(two) as second:
+                monkeypatch.setattr(one.controls, "status", cut)
+                await eventually(lambda: _true(second.holdings.holds("server")))
+                await asyncio.sleep(1.5)
+                assert second.holdings.holds("server"), "and keeps it"
+                found = await one.server("server")
+                assert found.state is ServerState.RUNNING
+                told = [entry.change.state for entry in await one.store.servers.changes("server")]
+                assert "unreachable" not in told, "nobody was told what is not so"
+                version = (await one.pushes.push(ADMIN, "server", force=True)).version
+                assert (await one.pushes.settled("server", version.number, 5.0)).push is PushState.APPLIED
 
 
 async def _true(condition: bool) -> bool:
