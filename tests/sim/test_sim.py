@@ -11,6 +11,8 @@ import pytest
 from tests.sim.history import play
 from tests.sim.world import ProxyServer
 from usp.manager import pusher, reconcile
+from usp.manager.holdings import Holdings
+from usp.manager.store.leases import Standing
 from usp.server import verdict
 from usp.snapshot import Snapshot
 from usp.status import Ack
@@ -70,6 +72,22 @@ def _two_pushes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ProxyServer, "start", wrong)
 
 
+def _a_lease_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: Holdings, server: str) -> bool:
+        return server in self._held
+
+    monkeypatch.setattr(Holdings, "holds", wrong)
+
+
+def _nobody_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    wants = Holdings._wants
+
+    def wrong(self: Holdings, server: str, standing: Standing | None, now: float) -> bool:
+        return wants(self, server, standing, now) and (standing is None or standing.holder == self._id)
+
+    monkeypatch.setattr(Holdings, "_wants", wrong)
+
+
 @pytest.mark.parametrize(
     ("mistake", "seeds"),
     [
@@ -77,6 +95,8 @@ def _two_pushes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         (_nothing_is_recorded, range(40)),
         (_drains_are_forgotten, range(10)),
         (_two_pushes_at_once, range(20)),
+        (_a_lease_never_ends, range(20)),
+        (_nobody_takes_over, range(20)),
     ],
 )
 def test_planted_mistakes_are_found(
