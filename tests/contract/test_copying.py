@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from usp.errors import UspError
 from usp.manager.catalog import EMPTY
 from usp.manager.compile import compile as compiled
 from usp.manager.store import Store, schema
-from usp.manager.store.copying import TABLES, copy
+from usp.manager.store.copying import TABLES, backup, copy, restore
 from usp.manager.store.rows import Event, Factor, RunState, Token
 from usp.manager.store.single import only_manager
 from usp.manager.store.upgrade import upgrade
@@ -127,3 +128,47 @@ async def test_many_managers_to_a_server(at: DatabaseSettings, engine: str) -> N
     if engine != "sqlite":
         with only_manager(at, "one"), only_manager(at, "two"):
             pass
+
+
+async def test_a_disaster(pilot: DatabaseSettings, at: DatabaseSettings, tmp_path: Path) -> None:
+    """A backup of any engine while it is written to; the database is lost; all of it is there again from the backup."""
+    await copy(pilot, at)
+    before = await rows(at)
+    file = tmp_path / "backup.db"
+    store = await Store.open(at, KEK, now=NOW, new_id=new_id)
+    async with store._database.reading():  # a manager is at work
+        counts = await backup(at, file)
+    await store.events.add(Event(NOW, "ann", "after the backup"))
+    await store.close()
+    assert counts == {name: len(found) for name, found in before.items()}
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert b"JBSWY3DPEHPK3PXP" not in file.read_bytes()
+    with pytest.raises(UspError, match="left as it is"):
+        await backup(at, file)
+
+    fresh = DatabaseSettings(path=str(tmp_path / "fresh.db"))
+    await restore(file, fresh)
+    assert await rows(fresh) == before
+    store = await Store.open(fresh, KEK, now=NOW, new_id=new_id)
+    assert (await store.versions.open("dmz", 1)).snapshot.content == compiled(sample(), "dmz")
+    await store.close()
+    with pytest.raises(UspError) as caught:
+        await restore(file, fresh)
+    assert caught.value.code == "database.not_empty"
+    assert await rows(fresh) == before
+    with pytest.raises(UspError, match="there is no backup"):
+        await restore(tmp_path / "nowhere.db", fresh)
+
+
+async def test_a_restore_to_every_engine(pilot: DatabaseSettings, at: DatabaseSettings, tmp_path: Path) -> None:
+    file = tmp_path / "backup.db"
+    await backup(pilot, file)
+    await restore(file, at)
+    assert await rows(at) == await rows(pilot)
+
+
+async def test_a_backup_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    nothing = DatabaseSettings(path=str(tmp_path / "nothing.db"))
+    with pytest.raises(UspError):
+        await backup(nothing, tmp_path / "backup.db")
+    assert os.listdir(tmp_path) == []

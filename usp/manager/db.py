@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from usp import daemon, tasks
@@ -65,3 +67,23 @@ def db_copy(settings: ManagerSettings, source: str | None, destination: str | No
     for table, rows in tasks.run(copy(*ends)).items():
         click.echo(f"{rows:9}  {table}")
     click.echo(f"copied to {ends[1]}; start the managers with it, and the same encryption.kek")
+
+
+@db.command("backup", help="Copy everything, as of one moment, into the new FILE. Managers may go on serving.")
+@click.argument("file", type=click.Path(path_type=Path))
+@daemon.with_settings
+def db_backup(settings: ManagerSettings, file: Path) -> None:
+    from usp.manager.store.copying import backup
+
+    rows = sum(tasks.run(backup(settings.database, file)).values())
+    click.echo(f"{file}: {rows} rows; its secrets are sealed with encryption.kek, which is to be kept elsewhere")
+
+
+@db.command("restore", help="Fill the configured database, which must be empty, from a backup FILE.")
+@click.argument("file", type=click.Path(path_type=Path))
+@daemon.with_settings
+def db_restore(settings: ManagerSettings, file: Path) -> None:
+    from usp.manager.store.copying import restore
+
+    rows = sum(tasks.run(restore(file, settings.database)).values())
+    click.echo(f"{rows} rows; start the managers with the encryption.kek of that time, look at `usp status`, then push")

@@ -61,3 +61,13 @@ def test_what_copy_cannot_do_is_said(ready: Place) -> None:
     wrong = ready.run("db", "copy", "--to", "mysql://u:hunter2@db/x")
     assert wrong.exit_code == 2
     assert "hunter2" not in wrong.output
+
+
+def test_a_backup_and_what_becomes_of_it(ready: Place, tmp_path: Path) -> None:
+    file = tmp_path / "backup.db"
+    done = ready.run("db", "backup", str(file))
+    assert (done.exit_code, "to be kept elsewhere" in done.stdout) == (0, True)
+    again = ready.run("db", "backup", str(file))
+    assert (again.exit_code, "was left as it is" in again.stderr) == (1, True)
+    refused = ready.run("db", "restore", str(file))
+    assert (refused.exit_code, "is not empty" in refused.stderr) == (1, True)

@@ -8,6 +8,7 @@ what comes, and counted before that is committed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Column, Identity, Table, func, insert, select, text, update
@@ -31,17 +32,41 @@ async def copy(source: DatabaseSettings, destination: DatabaseSettings) -> Mappi
     """Table -> rows, as counted in both at the end. UspError `database.not_empty`, `database.in_use`,
     `database.schema`; then nothing was written. The destination's schema is made if it has none."""
     with only_manager(source, "usp-manager db copy"):
-        old = Database(source)
+        return await _between(source, destination)
+
+
+async def backup(source: DatabaseSettings, file: Path) -> Mapping[str, int]:
+    """The same into a new file, as of one moment, while managers serve. What is half done is removed."""
+    if file.exists():  # noqa: ASYNC240  (once, before all else)
+        raise UspError("database.not_empty", f"{file} exists and was left as it is")
+    try:
+        return await _between(source, DatabaseSettings(path=str(file)))
+    except BaseException:
+        for each in file.parent.glob(f"{file.name}*"):
+            each.unlink()
+        raise
+
+
+async def restore(file: Path, destination: DatabaseSettings) -> Mapping[str, int]:
+    """A backup into the empty database, which no manager serves from."""
+    if not file.exists():  # noqa: ASYNC240
+        raise UspError("database.unavailable", f"there is no backup {file}")
+    with only_manager(destination, "usp-manager db restore"):
+        return await _between(DatabaseSettings(path=str(file)), destination)
+
+
+async def _between(source: DatabaseSettings, destination: DatabaseSettings) -> Mapping[str, int]:
+    old = Database(source)
+    try:
+        await check_schema(old)
+        await upgrade(destination)
+        new = Database(destination)
         try:
-            await check_schema(old)
-            await upgrade(destination)
-            new = Database(destination)
-            try:
-                return await _copy(old, new)
-            finally:
-                await new.close()
+            return await _copy(old, new)
         finally:
-            await old.close()
+            await new.close()
+    finally:
+        await old.close()
 
 
 async def _copy(old: Database, new: Database) -> Mapping[str, int]:
