@@ -27,6 +27,7 @@ server {
   # max_session_time = 0.0 # however busy; 0 = any
   # connect_timeout  = 10.0 # to a target
   # drain_timeout    = 30.0 # for sessions to end at shutdown
+  # upgrade_timeout  = 43200.0 # seconds for sessions to end after an upgrade in place (SIGUSR2)
   # max_sessions     = 5000
   # fast_path        = true # false = relay with stock asyncssh (slower)
 }

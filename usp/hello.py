@@ -54,12 +54,14 @@ class HelloRefused(_Message):
 
 
 class Draining(_Message):
-    """The client shuts down: what runs may end, nothing new."""
+    """From the client: it shuts down; what runs may end, nothing new. From the server: this worker takes nothing new,
+    because an upgrade has put another in its place; the client is to make a link to that one, and to leave this one to
+    what runs through it."""
 
     op: Literal["draining"] = "draining"
 
 
-FromServer = Annotated[Welcome | HelloRefused, Field(discriminator="op")]
+FromServer = Annotated[Welcome | HelloRefused | Draining, Field(discriminator="op")]
 FromClient = Annotated[Hello | Draining, Field(discriminator="op")]
 
 
@@ -86,7 +88,7 @@ def encode(message: Hello | Draining | Welcome | HelloRefused) -> bytes:
 Line = TypeVar("Line", _ServerLine, _ClientLine)
 
 
-def from_server(line: bytes) -> Welcome | HelloRefused:
+def from_server(line: bytes) -> Welcome | HelloRefused | Draining:
     return _decode(_ServerLine, line).message
 
 

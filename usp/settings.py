@@ -154,6 +154,13 @@ class ServerLimits(Model):
     )
     connect_timeout: Seconds = Field(default=10.0, description="seconds to connect to a target")
     drain_timeout: Seconds = Field(default=30.0, description="seconds for sessions to end at shutdown")
+    upgrade_timeout: float = Field(
+        default=43_200.0,
+        gt=0,
+        le=604_800,
+        allow_inf_nan=False,
+        description="seconds for sessions to end after an upgrade",
+    )
     max_sessions: int = Field(default=5000, ge=1, le=1_000_000, description="partner sessions at once")
     fast_path: bool = Field(default=True, description="relay packets on the short way; false = stock asyncssh")
 

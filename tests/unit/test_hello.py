@@ -29,9 +29,10 @@ def test_what_a_client_says_arrives(message: Hello | Draining) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [Welcome(server="s", slot=0, slots=4), HelloRefused(code="duplicate", message="there is one")]
+    "message",
+    [Welcome(server="s", slot=0, slots=4), HelloRefused(code="duplicate", message="there is one"), Draining()],
 )
-def test_what_a_server_says_arrives(message: Welcome | HelloRefused) -> None:
+def test_what_a_server_says_arrives(message: Welcome | HelloRefused | Draining) -> None:
     assert from_server(encode(message).rstrip(b"\n")) == message
 
 

@@ -73,13 +73,14 @@ class Tunnel:
         self.slots = 1
         self.links: dict[int, Peer] = {}
         self.draining = False
+        self._leaving: set[Peer] = set()
         self._lines = 0
         self._ended = asyncio.Event()
         self._tasks = TaskSet()
 
     @property
     def forwards(self) -> int:
-        return sum(len(peer.forwards) for peer in self.links.values())
+        return sum(len(peer.forwards) for peer in (*self.links.values(), *self._leaving))
 
     def start(self) -> None:
         self._fill()
@@ -92,6 +93,23 @@ class Tunnel:
     def lost(self, slot: int, peer: Peer) -> None:
         if self.links.get(slot) is peer:
             del self.links[slot]
+
+    def leave(self, slot: int, peer: Peer, connection: ServerConnection) -> None:
+        """Nothing new will come through this link; it stays until the server, or what runs through it, ends it."""
+        self.lost(slot, peer)
+        self._leaving.add(peer)
+        self._tasks.spawn(self._left(peer, connection), "leaving link")
+
+    def leaves(self, peer: Peer) -> bool:
+        return peer in self._leaving
+
+    async def _left(self, peer: Peer, connection: ServerConnection) -> None:
+        try:
+            await connection.wait_closed()
+        finally:
+            self._leaving.discard(peer)
+            await peer.aclose()
+            connection.close()
 
     async def line(self) -> None:
         """Hold one link, until there are more lines than the server has slots."""
@@ -139,9 +157,11 @@ async def _keep_up(tunnel: Tunnel) -> None:
     last = ""
     while not tunnel.surplus():
         try:
-            slot, lost = await _one_link(tunnel)
+            ended = await _one_link(tunnel)
             attempt, last = 0, ""
-            log.warning("link.down", slot=slot, code=lost.code, reason=lost.message)
+            if ended is None:
+                continue
+            log.warning("link.down", slot=ended[0], code=ended[1].code, reason=ended[1].message)
         except UspError as error:
             level = log.debug if error.message == last else log.warning  # a server that is away is said once
             level("link.failed", code=error.code, reason=error.message, **error.facts)
@@ -151,8 +171,9 @@ async def _keep_up(tunnel: Tunnel) -> None:
         attempt += 1
 
 
-async def _one_link(tunnel: Tunnel) -> tuple[int, UspError]:
-    """Connect, be let in, and stay until the link is lost: its slot, and why. Raises if it never came up."""
+async def _one_link(tunnel: Tunnel) -> tuple[int, UspError] | None:
+    """Connect, be let in, and stay until the link is lost: its slot, and why; None when the server wants another one
+    made in its place. Raises if it never came up."""
     peer = Peer(tunnel)
     connection: ServerConnection | None = None
     welcome: Welcome | None = None
@@ -163,6 +184,11 @@ async def _one_link(tunnel: Tunnel) -> tuple[int, UspError]:
             welcome = await _greet(tunnel, peer)
         tunnel.welcomed(welcome.slot, welcome.slots, peer)
         log.info("link.up", server=welcome.server, slot=welcome.slot, slots=welcome.slots)
+        if await _given_notice(peer):
+            log.info("link.leaving", slot=welcome.slot, forwards=len(peer.forwards))
+            tunnel.leave(welcome.slot, peer, connection)
+            connection = welcome = None
+            return None
         await connection.wait_closed()
         return welcome.slot, link_failure(peer.lost_by)
     except (UspError, OSError, asyncssh.Error) as error:
@@ -170,10 +196,22 @@ async def _one_link(tunnel: Tunnel) -> tuple[int, UspError]:
     finally:
         if welcome is not None:
             tunnel.lost(welcome.slot, peer)
-        await peer.aclose()
+        if not tunnel.leaves(peer):
+            await peer.aclose()
         if connection is not None:
             connection.close()
             await connection.wait_closed()
+
+
+async def _given_notice(peer: Peer) -> bool:
+    """Whether the server wants another link made. False: the link is gone."""
+    control = await peer.control()
+    try:
+        while not isinstance(protocol.from_server(await control.receive()), Draining):
+            pass
+    except UspError:
+        return False
+    return True
 
 
 async def _greet(tunnel: Tunnel, peer: Peer) -> Welcome:
@@ -182,6 +220,8 @@ async def _greet(tunnel: Tunnel, peer: Peer) -> Welcome:
     answer = protocol.from_server(await control.receive())
     if isinstance(answer, HelloRefused):
         raise UspError("tunnel.hello_refused", answer.message, refusal=answer.code)
+    if not isinstance(answer, Welcome):
+        raise UspError("tunnel.hello_refused", "the server did not answer the hello")
     if protocol.agree(PROTOCOL, answer.protocol) is None:
         raise UspError("tunnel.hello_refused", f"the server speaks protocol {answer.protocol}, this client {PROTOCOL}")
     return answer

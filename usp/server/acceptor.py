@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from usp.errors import UspError
@@ -21,6 +21,7 @@ log = get_logger(__name__)
 
 BACKLOG: Final = 1024
 BATCH: Final = 64  # connections accepted in one go, before others get the loop
+LONG: Final = 60.0  # seconds of a pause that was asked for, at the most
 PAUSE: Final = 0.2  # seconds without accepting when descriptors or memory have run out
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -70,6 +71,23 @@ class Acceptor:
         self._open[endpoint] = sock
         if self._paused is None:
             self._watch(endpoint, sock)
+
+    def pause(self) -> None:
+        """Accept nothing for now; new connections wait in the kernel's queue."""
+        if self._paused is None:
+            loop = asyncio.get_running_loop()
+            for sock in self._open.values():
+                loop.remove_reader(sock.fileno())
+            self._paused = loop.call_later(LONG, self.resume)
+
+    def resume(self) -> None:
+        if self._paused is not None:
+            self._paused.cancel()
+            self._resume()
+
+    @property
+    def sockets(self) -> Mapping[Endpoint, socket.socket]:
+        return self._open
 
     def close(self, endpoint: Endpoint) -> None:
         sock = self._open.pop(endpoint, None)

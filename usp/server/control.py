@@ -81,9 +81,14 @@ class Control:
         self._sock: socket.socket | None = None
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
-        """Listen, or UspError("listener.unbindable")."""
-        self._sock = _listening(self._settings.address, self._settings.port)
+    @property
+    def fileno(self) -> int:
+        assert self._sock is not None
+        return self._sock.fileno()
+
+    async def start(self, sock: socket.socket | None = None) -> None:
+        """Listen (on a socket that is there already), or UspError("listener.unbindable")."""
+        self._sock = sock or _listening(self._settings.address, self._settings.port)
         await self._runner.setup()
         await self._serve()
 

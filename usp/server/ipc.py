@@ -60,6 +60,9 @@ class Channel(Generic[Incoming]):
         """How many posted messages wait for room: a sender of mere facts (Event, Metrics) may look before posting."""
         return len(self._queue)
 
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
     def send(self, message: Model, fds: Sequence[int] = ()) -> bool:
         """Send now. False: the socket is full, or the other side is gone, or the message fits no packet."""
         packet = message.model_dump_json(context=REVEAL).encode()

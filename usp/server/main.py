@@ -4,14 +4,18 @@ the loopback bind for health and metrics)."""
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import signal
 from typing import Final
 
-from usp import daemon, health, sdnotify, tasks
+from usp import __version__, daemon, health, sdnotify, tasks
+from usp import log as logs
 from usp.certificates import Certificates, Found, of_files
 from usp.errors import UspError
 from usp.log import get_logger
 from usp.logfile import Writer
+from usp.server import handover
 from usp.server.agent import Agent
 from usp.server.control import Control
 from usp.server.spool import Spool
@@ -38,7 +42,7 @@ async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
         agent = Agent(settings.agent, supervisor.advice)
         healthy = await health.start(settings.metrics, supervisor.unready, supervisor.counted)
         try:
-            await _serve(settings, supervisor, control, agent, audit, stop)
+            await _serve(settings, supervisor, control, agent, trail, audit, stop)
             await trail.stop()
             if syslog is not None:
                 await syslog.flush(GOODBYE)
@@ -53,10 +57,20 @@ async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
 
 
 async def _serve(
-    settings: ServerSettings, supervisor: Supervisor, control: Control, agent: Agent, audit: Writer, stop: asyncio.Event
+    settings: ServerSettings,
+    supervisor: Supervisor,
+    control: Control,
+    agent: Agent,
+    trail: Trail,
+    audit: Writer,
+    stop: asyncio.Event,
 ) -> None:
-    await supervisor.start()
-    await control.start()
+    handed = handover.taken(os.environ)
+    if handed is not None:  # managers see it at once; partners as soon as there are workers
+        await control.start(handed.management_socket())
+    await supervisor.start(handed)
+    if handed is None:
+        await control.start()
     await agent.start()
 
     files = _Files(settings.web)
@@ -65,12 +79,37 @@ async def _serve(
     def reload(settings: ServerSettings) -> None:
         tasks.spawn(_reload(control, audit, files, settings), "reload")
 
+    def upgrade() -> None:
+        tasks.spawn(_upgrade(supervisor, control, trail, audit), "upgrade")
+
     daemon.on_reload(reload)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, upgrade)
+    handover.heed_signals()
     watching = tasks.spawn(files.watched.watch(), "certificates")
     sdnotify.notify(READY=1, STATUS="serving")
     await stop.wait()
     watching.cancel()
     await supervisor.drain()
+
+
+async def _upgrade(supervisor: Supervisor, control: Control, trail: Trail, audit: Writer) -> None:
+    """Go on as the program that is installed now. If it does not accept the configuration, this one stays."""
+    if supervisor.draining:
+        return
+    try:
+        await handover.checked()
+    except UspError as error:
+        log.error("upgrade.refused", exc_info=error)
+        return
+
+    async def ready() -> None:
+        log.info("upgrade.started", version=__version__)
+        sdnotify.notify(RELOADING=1)
+        await trail.stop()
+        audit.close()
+        logs.shutdown()
+
+    await supervisor.hand_over(control.fileno, ready)
 
 
 class _Files:

@@ -113,10 +113,12 @@ class Shares(Model):
 
 
 class Drain(Model):
-    """Take nothing new; exit when the last session has ended, or after `seconds`."""
+    """Take nothing new; exit when the last session has ended, or after `seconds`. `notice`: tell Proxy Clients to make
+    links elsewhere."""
 
     op: Literal["drain"] = "drain"
     seconds: float
+    notice: bool = False
 
 
 class Poll(Model):

@@ -81,6 +81,16 @@ class Reception:
         self._gates = {spec.id: dispatch.gate(spec) for spec in snapshot.content.listeners}
         self._balancers = {spec.id: ipfilter.among(spec.proxy_trusted) for spec in snapshot.content.listeners}
 
+    @property
+    def waiting(self) -> int:
+        """Connections whose PROXY header is awaited."""
+        return len(self._waiting)
+
+    def inherited(self, session: HeldSession) -> None:
+        """A session of before an upgrade counts for the limits; its login is over, or its worker's business."""
+        ticket = session.ticket
+        self._ledger.opened(ticket.session, ticket.peer_host, ticket.listener, logs_in=False, exempt=ticket.exempt)
+
     async def close(self) -> None:
         await self._waiting.cancel()
         self._refusals.close()

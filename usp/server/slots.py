@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -66,25 +67,31 @@ _NOT_INHERITED: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_US
 class Process:
     """A child process that nobody has to poll: `exited` is done when it is gone and reaped."""
 
-    def __init__(self, command: Sequence[str], fd: int) -> None:
-        environ = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-        # A session of its own: Ctrl-C at the supervisor's terminal is the supervisor's to handle.
-        self._popen = subprocess.Popen(
-            [*command, "--fd", str(fd)], pass_fds=[fd], stdin=subprocess.DEVNULL, env=environ, start_new_session=True
-        )
-        self.pid: Final = self._popen.pid
-        self._pidfd = os.pidfd_open(self.pid)
+    def __init__(self, pid: int) -> None:
+        self.pid: Final = pid
+        self._pidfd = os.pidfd_open(pid)
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = loop.create_future()
         loop.add_reader(self._pidfd, self._on_exit)
 
+    @classmethod
+    def started(cls, command: Sequence[str], fd: int) -> Process:
+        environ = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        # A session of its own: Ctrl-C at the supervisor's terminal is the supervisor's to handle.
+        popen = subprocess.Popen(
+            [*command, "--fd", str(fd)], pass_fds=[fd], stdin=subprocess.DEVNULL, env=environ, start_new_session=True
+        )
+        popen.returncode = 0  # it is reaped here, not by subprocess
+        return cls(popen.pid)
+
     def kill(self) -> None:
-        self._popen.kill()
+        if not self.exited.done():
+            os.kill(self.pid, signal.SIGKILL)
 
     def _on_exit(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self.exited.set_result(self._popen.wait())
+        self.exited.set_result(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +116,10 @@ class HeldLink:
 class Worker:
     """One life of a worker process."""
 
-    def __init__(self, slot: int, command: Sequence[str]) -> None:
-        ours, theirs = ipc.pair()
-        with theirs:
-            try:
-                self.process = Process(command, theirs.fileno())
-            except OSError:
-                ours.close()
-                raise
+    def __init__(self, slot: int, process: Process, channel: ipc.Channel[FromWorker]) -> None:
         self.slot = slot
-        self.channel = ipc.supervisor_end(ours)
+        self.process = process
+        self.channel = channel
         self.speaks = False  # it said Ready
         self.version = 0  # of the snapshot that it was told to serve
         self.sessions: dict[str, HeldSession] = {}
@@ -127,6 +128,16 @@ class Worker:
         self._prepared: dict[int, asyncio.Future[tuple[Complaint, ...]]] = {}
         self._polls: dict[int, tuple[list[SessionStatus], asyncio.Future[None]]] = {}
         self._probes: dict[int, asyncio.Future[Diagnosis | None]] = {}
+
+    @classmethod
+    def started(cls, slot: int, command: Sequence[str]) -> Worker:
+        ours, theirs = ipc.pair()
+        with theirs:
+            try:
+                return cls(slot, Process.started(command, theirs.fileno()), ipc.supervisor_end(ours))
+            except OSError:
+                ours.close()
+                raise
 
     async def prepare(self, snapshot: Snapshot, memfd: int) -> tuple[Complaint, ...]:
         """Have it read the snapshot and keep it aside; its complaints, of which death and silence are two."""
@@ -305,16 +316,25 @@ class Slot:
         while not self._ending.is_set():
             began = time.monotonic()
             try:
-                self.worker = worker = Worker(self.number, self._command)
+                self.worker = worker = Worker.started(self.number, self._command)
             except OSError as error:
                 log.error("worker.not_started", slot=self.number, reason=os.strerror(error.errno or 0))
             else:
+                log.info("worker.started", slot=self.number, pid=worker.process.pid)
+                worker.channel.post(self._start)
                 await self._live(worker)
             failures = 1 if time.monotonic() - began > STABLE else failures + 1
             await self._wait(backoff.delay(failures - 1, random.random(), FIRST_DELAY, LAST_DELAY))  # noqa: S311
             if not self._ending.is_set():
                 self.restarts += 1
                 metrics.WORKER_RESTARTS_TOTAL.inc()
+
+    async def see_out(self, worker: Worker, seconds: float) -> None:
+        """The only life here is a worker of before an upgrade, which takes nothing new."""
+        self.worker = worker
+        self._ending.set()
+        worker.channel.post(Drain(seconds=seconds, notice=True))
+        await self._live(worker)
 
     def drain(self, seconds: float) -> None:
         """No further life; this one takes nothing new and ends with its last session, or after `seconds`."""
@@ -336,8 +356,6 @@ class Slot:
             self._bringing_up = tasks.spawn(self._bring_up(self.worker), f"bring up slot {self.number}")
 
     async def _live(self, worker: Worker) -> None:
-        log.info("worker.started", slot=self.number, pid=worker.process.pid)
-        worker.channel.post(self._start)
         try:
             await self._listen(worker)
         except Exception as error:  # whatever a sick worker says must not end the slot

@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -24,14 +25,17 @@ from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
 from usp.log import get_logger
 from usp.plan import Endpoint, Plan, Spec
-from usp.server import dispatch, ipc, verdict
+from usp.server import dispatch, ipc, reports, verdict
 from usp.server.acceptor import Acceptor
 from usp.server.advice import Facts, advice
 from usp.server.bucket import Demand, Demands
 from usp.server.door import Door
+from usp.server.handover import Handed
 from usp.server.messages import CloseLinks, FromWorker, Kill, Shares, Start, Wanted
 from usp.server.reception import Reception
+from usp.server.reports import State
 from usp.server.slots import COMMAND, HeldSession, Slot, Worker
+from usp.server.succession import Succession
 from usp.settings import ServerSettings
 from usp.snapshot import ListenerSpec, Snapshot, TunnelSpec
 from usp.status import (
@@ -40,24 +44,22 @@ from usp.status import (
     CertificateStatus,
     Complaint,
     ListenerState,
-    ListenerStatus,
     Report,
     SessionStatus,
-    TunnelStatus,
     advance,
 )
 
 log = get_logger(__name__)
 
 START_TIMEOUT: Final = 20.0  # for the first workers to speak
+
 KILL_MARGIN: Final = 3.0  # what workers get beyond drain_timeout
 
 Bound = dict[Endpoint, socket.socket]
-State = tuple[ListenerState, str]
 _STOPPED: Final[State] = (ListenerState.STOPPED, "")
 
 
-class Supervisor:
+class Supervisor(Succession):
     def __init__(
         self, settings: ServerSettings, audit: Callable[[str], object], command: Sequence[str] = COMMAND
     ) -> None:
@@ -69,7 +71,7 @@ class Supervisor:
         self._boot = secrets.token_hex(8)
         self._started_at = time.time()
         self._lock = asyncio.Lock()  # one apply, start or stop at a time
-        self.reception: Final = Reception(settings, audit)
+        self.reception = Reception(settings, audit)
         self._demands = Demands()
         self._door = Door(settings.agent, self.reception)
         self._acceptor = Acceptor(self.reception.accepted)
@@ -78,19 +80,16 @@ class Supervisor:
         self._turn = itertools.count()
         self._requests = itertools.count(1)
         self._lives = tasks.TaskSet()
+        self._leaving: list[Slot] = []  # one for each worker of before an upgrade
         count = settings.workers or len(os.sched_getaffinity(0))
         effective = settings.model_dump_json()
-        self.slots: Final = [
-            Slot(
-                Start(slot=number, slots=count, server=settings.name, settings=effective),
-                current=lambda: self.snapshot,
-                audit=audit,
-                counted=self.counted,
-                command=command,
-                heard=self._heard,
-            )
-            for number in range(count)
-        ]
+
+        def slot(number: int) -> Slot:
+            start = Start(slot=number, slots=count, server=settings.name, settings=effective)
+            return Slot(start, lambda: self.snapshot, audit, self.counted, command, self._heard)
+
+        self._new_slot = slot
+        self.slots = [slot(number) for number in range(count)]
         self.reception.slots.extend(self.slots)
         metrics.QUEUE_DEPTH.labels("workers").set_function(
             lambda: sum(worker.channel.queued for worker in self._workers())
@@ -99,16 +98,21 @@ class Supervisor:
 
     # --- life ---
 
-    async def start(self) -> None:
-        """Start the workers, and wait for a while until they speak."""
-        for slot in self.slots:
-            self._lives.spawn(slot.run(), f"slot {slot.number}")
-        speaking = [tasks.spawn(slot.up.wait(), f"slot {slot.number} up") for slot in self.slots]
-        _, silent = await asyncio.wait(speaking, timeout=START_TIMEOUT)
-        for task in silent:
-            task.cancel()
-        if silent:
-            log.error("workers.silent", count=len(silent), seconds=START_TIMEOUT)
+    async def start(self, handed: Handed | None = None) -> None:
+        """Start the workers, and wait for a while until they speak. `handed`: what an upgrade goes on with."""
+        async with self._lock:
+            if handed is not None:
+                self._take_over(handed)
+            for slot in self.slots:
+                self._lives.spawn(slot.run(), f"slot {slot.number}")
+            speaking = [tasks.spawn(slot.up.wait(), f"slot {slot.number} up") for slot in self.slots]
+            _, silent = await asyncio.wait(speaking, timeout=START_TIMEOUT)
+            for task in silent:
+                task.cancel()
+            if silent:
+                log.error("workers.silent", count=len(silent), seconds=START_TIMEOUT)
+            if handed is not None:
+                await self._accept_again(handed)
 
     async def drain(self) -> None:
         """Stop accepting, let sessions end for `drain_timeout` seconds, end the rest; no worker is left afterwards."""
@@ -119,7 +123,7 @@ class Supervisor:
                 self._step(id, ListenerState.DRAINING)
         seconds = self._settings.server.drain_timeout
         log.info("drain.started", sessions=sum(1 for _ in self._sessions()), seconds=seconds)
-        for slot in self.slots:
+        for slot in (*self.slots, *self._leaving):
             slot.drain(seconds)
         if not await self._lives.wait(seconds + KILL_MARGIN):
             log.error("drain.overdue")
@@ -132,7 +136,7 @@ class Supervisor:
         self.draining = True
         self._acceptor.close_all()
         await self.reception.close()
-        for slot in self.slots:
+        for slot in (*self.slots, *self._leaving):
             slot.kill()
         await self._lives.wait()
 
@@ -288,9 +292,7 @@ class Supervisor:
     # --- what is going on ---
 
     def report(self) -> Report:
-        per_listener: dict[str, int] = {}
-        for session in self._sessions():
-            per_listener[session.ticket.listener] = per_listener.get(session.ticket.listener, 0) + 1
+        per_listener = Counter(session.ticket.listener for session in self._sessions())
         content = self.snapshot.content if self.snapshot else None
         relayed = self.counted.relayed()
         return Report(
@@ -302,15 +304,18 @@ class Supervisor:
             digest=self.snapshot.digest if self.snapshot else "",
             draining=self.draining,
             intake=self._door.intake,
-            sessions=sum(per_listener.values()),
+            sessions=per_listener.total(),
             bytes_in=sum(bytes_in for bytes_in, _ in relayed.values()),
             bytes_out=sum(bytes_out for _, bytes_out in relayed.values()),
             slots=tuple(slot.status() for slot in self.slots),
             listeners=tuple(
-                self._listener_status(spec, per_listener.get(spec.id, 0), relayed.get(spec.name, (0, 0)))
+                reports.listener(spec, self._state(spec), per_listener[spec.id], relayed.get(spec.name, (0, 0)))
                 for spec in (content.listeners if content else ())
             ),
-            tunnels=tuple(self._tunnel_status(spec) for spec in (content.tunnels if content else ())),
+            tunnels=tuple(
+                reports.tunnel(spec, self._state(spec), (*self.slots, *self._leaving))
+                for spec in (content.tunnels if content else ())
+            ),
             certificates=self.certificates(),
         )
 
@@ -355,28 +360,6 @@ class Supervisor:
             raise UspError("server.unreachable", "no worker process is ready; try again")
         return await worker.probe(next(self._requests), task)
 
-    def _listener_status(self, spec: ListenerSpec, sessions: int, relayed: tuple[int, int]) -> ListenerStatus:
-        state, reason = self._state(spec)
-        return ListenerStatus(
-            id=spec.id,
-            name=spec.name,
-            type=spec.type,
-            address=spec.address,
-            port=spec.port,
-            state=state,
-            reason=reason,
-            sessions=sessions,
-            bytes_in=relayed[0],
-            bytes_out=relayed[1],
-        )
-
-    def _tunnel_status(self, spec: TunnelSpec) -> TunnelStatus:
-        state, reason = self._state(spec)
-        links = tuple(link for slot in self.slots for link in slot.link_status(spec.id))
-        return TunnelStatus(
-            id=spec.id, name=spec.name, address=spec.address, port=spec.port, state=state, reason=reason, links=links
-        )
-
     def _state(self, spec: Spec) -> State:
         state, reason = self._states[spec.id]
         if state is ListenerState.STOPPED:
@@ -396,7 +379,7 @@ class Supervisor:
             self.reception.heard(worker, message)
 
     def _workers(self) -> list[Worker]:
-        return [slot.worker for slot in self.slots if slot.worker is not None]
+        return [slot.worker for slot in (*self.slots, *self._leaving) if slot.worker is not None]
 
     def _sessions(self) -> Iterator[HeldSession]:
         return (session for worker in self._workers() for session in worker.sessions.values())

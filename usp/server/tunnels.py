@@ -49,6 +49,7 @@ class Link:
     version: str = ""
     instance: str = ""
     key: str = ""
+    control: ServerEnd | None = field(default=None, repr=False)
     _task: asyncio.Task[None] | None = field(default=None, repr=False)
     _connection: ClientConnection | None = field(default=None, repr=False)
     _reason: str = ""
@@ -128,6 +129,13 @@ class Links:
                 link.end("the client is not configured like that any more")
         self._options = {id: made for id, made in self._options.items() if snapshot.tunnel(id) == made[0]}
 
+    def give_notice(self) -> None:
+        """Have the clients make links elsewhere; these stay for what runs through them."""
+        for link in self.all():
+            if link.control is not None and link.state is LinkState.UP:
+                link.control.send(Draining())
+                self._step(link, LinkState.DRAINING)
+
     def measure(self) -> None:
         """The round trips of links, for the metrics: the kernel knows them."""
         for link in self.all():
@@ -147,6 +155,7 @@ class Links:
             async with asyncio.timeout(self._timing.login_timeout):
                 control = await self._handshake(link, sock)
             HANDSHAKE_SECONDS.labels("tunnel").observe(asyncio.get_running_loop().time() - began)
+            link.control = control
             self._step(link, LinkState.UP)
             while True:
                 said = protocol.from_client(await control.receive())

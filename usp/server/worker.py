@@ -86,7 +86,8 @@ class Worker:
         self._sessions: dict[str, Session | Direct] = {}
         self._serving = tasks.TaskSet()
         self._others = tasks.TaskSet()
-        self._draining = False
+        self._draining: float | None = None  # until when
+        self._drain_task: asyncio.Task[None] | None = None
         self._done = asyncio.Event()
         self._tunnels: set[str] = set()  # names of those that ever had a link
 
@@ -114,7 +115,7 @@ class Worker:
             log.error("worker.failed", exc_info=exc, slot=self._start.slot)
             self._done.set()
             return
-        if not self._draining:
+        if self._draining is None:
             log.warn("worker.abandoned", slot=self._start.slot)
         self._drain(self._settings.server.drain_timeout)
 
@@ -143,6 +144,8 @@ class Worker:
             case messages.Shares():
                 self._throttle.given(dict(message.shares))
             case messages.Drain():
+                if message.notice:
+                    self._links.give_notice()
                 self._drain(message.seconds)
             case messages.Poll():
                 self._answer(message.request)
@@ -192,7 +195,7 @@ class Worker:
         """Exactly one SessionEnded, whatever happens."""
         outcome = Outcome.INTERNAL
         try:
-            if self._draining:
+            if self._draining is not None:
                 sock.close()
                 outcome = Outcome.DRAINED
             else:
@@ -245,9 +248,11 @@ class Worker:
     def _tunnel_socket(self, message: messages.TunnelSocket, sock: socket.socket) -> None:
         current = self._versions.get(self._current)
         spec = current.snapshot.tunnel(message.tunnel) if current else None
-        if spec is None or self._draining:
+        if spec is None or self._draining is not None:
             sock.close()
-            reason = "the server is shutting down" if self._draining else "the tunnel is not configured any more"
+            reason = (
+                "the server is shutting down" if self._draining is not None else "the tunnel is not configured any more"
+            )
             down = messages.LinkChanged(link=message.link, tunnel=message.tunnel, state=LinkState.DOWN, reason=reason)
             self._channel.post(down)
         else:
@@ -266,9 +271,14 @@ class Worker:
     # --- the end ---
 
     def _drain(self, seconds: float) -> None:
-        if not self._draining:
-            self._draining = True
-            self._others.spawn(self._drained(seconds), "drain")
+        """Anew, if it has to be faster than was said before."""
+        until = self._now() + seconds
+        if self._draining is not None and until >= self._draining:
+            return
+        self._draining = until
+        if self._drain_task is not None:
+            self._drain_task.cancel()
+        self._drain_task = self._others.spawn(self._drained(seconds), "drain")
 
     async def _drained(self, seconds: float) -> None:
         if not await self._serving.wait(seconds):

@@ -116,3 +116,22 @@ async def test_closing_while_paused(acceptor: Acceptor, seen: Seen) -> None:
     acceptor._pause(OSError(24, "too many"))
     acceptor.close_all()
     assert not acceptor.endpoints
+
+
+async def test_a_pause_refuses_nobody() -> None:
+    heard: list[int] = []
+    made = Acceptor(lambda endpoint, connection, host, port: heard.append(port))
+    endpoint = Endpoint("127.0.0.1", free_port())
+    made.open(endpoint, made.bind(endpoint))
+    assert set(made.sockets) == {endpoint}
+    made.pause()
+    made.pause()
+    _, writer = await asyncio.open_connection(*endpoint)  # the kernel takes it
+    await asyncio.sleep(0.05)
+    assert heard == []
+    made.resume()
+    made.resume()
+    await until(lambda: heard)
+    assert heard == [writer.get_extra_info("sockname")[1]]
+    writer.close()
+    made.close_all()

@@ -40,7 +40,7 @@ async def running(*command: str, current: Snapshot | None = None) -> AsyncIterat
 @pytest.fixture
 async def worker() -> AsyncIterator[Worker]:
     """A worker process that never says or hears anything."""
-    worker = Worker(0, (sys.executable, "-c", SILENT))
+    worker = Worker.started(0, (sys.executable, "-c", SILENT))
     yield worker
     worker.process.kill()
     worker.gone()

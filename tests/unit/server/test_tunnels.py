@@ -185,6 +185,32 @@ async def test_a_draining_client_gets_nothing_new_and_keeps_what_runs() -> None:
         assert server.states(link.id) == [LinkState.UP, LinkState.DRAINING, LinkState.DOWN]
 
 
+async def test_a_worker_that_gives_notice_keeps_what_runs_and_its_client_makes_another_link() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            writer.write(data)
+
+    async with gate() as server, target(echo) as port, client(server.port) as tunnel:
+        await until(lambda: tunnel.links)
+        link = server.link()
+        reader, writer = await link.connection.open_connection("127.0.0.1", port)
+        server.workers.append(successor := tunnels.Links("server-1", 0, 1, TIMING, server.changes.append))
+        server.workers[0].give_notice()
+        assert server.workers[0].get("t1", "client-1") is None
+        await until(lambda: successor.get("t1", "client-1"))
+        await until(lambda: tunnel.links)
+        assert (len(tunnel.links), tunnel.forwards) == (1, 1)
+        writer.write(b"still here")
+        assert await reader.read(100) == b"still here"
+        writer.close()
+        link.end("the worker is done")
+        await until(lambda: link.state is LinkState.DOWN)
+        await until(lambda: tunnel.forwards == 0)
+        assert successor.get("t1", "client-1") is not None
+        assert server.accepted == 2
+        assert server.states(link.id) == [LinkState.UP, LinkState.DRAINING, LinkState.DOWN]
+
+
 async def test_a_probe_and_garbage_end_as_down() -> None:
     async with gate() as server:
         for said in (b"", b"GET / HTTP/1.1\r\n" * 200):
