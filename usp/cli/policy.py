@@ -57,9 +57,8 @@ def suggest(client: Client, as_json: bool, rule: str, days: int, files: tuple[st
 
 
 def _stored(client: Client, since: str) -> Iterator[Row]:
-    for action in ("file.", "directory."):
-        for event in found_in(client, {"source": "server", "action": action, "from": since}):
-            yield event["detail"]
+    for event in found_in(client, {"source": "server", "action": "file.", "from": since}):
+        yield event["detail"]
 
 
 def _read(files: tuple[str, ...]) -> Iterator[Row]:

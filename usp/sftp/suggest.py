@@ -4,9 +4,9 @@ Tried are policies from the tightest on: each directory with the classes that we
 anywhere (a rename needs as much on both sides); then with directories put together, from the deepest level upwards, as
 a policy has few rules. The first that allows all of it is the answer. The last one has no path rules.
 
-What the audit log does not tell is allowed: asking for attributes and real paths, and reading links where directories
-are listed. An open to write may create and overwrite, as nearly all clients ask for that. What was denied is left out,
-and so is what the target answered with "no such file" or "permission denied": it led to nothing.
+What the audit log does not tell is allowed: listing directories, asking for attributes and real paths, reading links.
+An open to write may create and overwrite, as nearly all clients ask for that. What was denied is left out, and so is
+what the target answered with "no such file" or "permission denied": it led to nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FLAGS: Final = {
     "": OpenFlag(0),
 }
 _IN_VAIN: Final = frozenset({int(Status.NO_SUCH_FILE), int(Status.PERMISSION_DENIED)})
-_ASKING: Final = frozenset({OpClass.STAT, OpClass.OTHER})
+_ASKING: Final = frozenset({OpClass.LIST, OpClass.READLINK, OpClass.STAT, OpClass.OTHER})
 _ESCAPE: Final = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[nrt])")
 _ODD: Final = "\N{REPLACEMENT CHARACTER}"
 """Some character: what the log wrote as an escape may have been one or another."""
@@ -46,7 +46,7 @@ def suggest(events: Iterable[Mapping[str, Any]], present: Policy | None = None) 
     found = [request for event in events if (request := request_of(event))]
     requests = _samples(found)
     used = frozenset[OpClass]().union(*(classes for request in requests for _, classes in needed(request)))
-    classes = used | _ASKING | ({OpClass.READLINK} if OpClass.LIST in used else set())
+    classes = used | _ASKING
     plain = Policy(**_classes(classes), ignore_case=bool(present and present.ignore_case))
     for paths in _path_rules(requests, classes):
         made = _with(plain, paths)
@@ -60,13 +60,14 @@ def suggest(events: Iterable[Mapping[str, Any]], present: Policy | None = None) 
 def request_of(event: Mapping[str, Any]) -> Request | None:
     """What was asked; None: it is no matter of policies, or came to nothing."""
     name, outcome = event.get("event"), event.get("outcome")
-    if outcome == "denied" or (outcome == "failed" and event.get("status") in _IN_VAIN):
+    closed = name == "file.closed"  # of one that was opened, whatever became of it
+    if outcome == "denied" or (outcome == "failed" and event.get("status") in _IN_VAIN and not closed):
         return None
     paths = tuple(_read(text) for field in ("path", "to") if isinstance(text := event.get(field), str))
-    if name == "file.opened" and len(paths) == 1:
+    if (closed or name == "file.opened") and len(paths) == 1:
         pflags = _FLAGS.get(str(event.get("mode")), OpenFlag(0))
         return Request(OPEN, 0, (paths[0], pflags, bytes(4)), paths, pflags=pflags)
-    op = OPENDIR if name == "directory.opened" else _OTHERS.get(str(name))
+    op = _OTHERS.get(str(name))
     if op is None or len(paths) != _paths_of(op):
         return None
     return Request(op, 0, (), paths)
@@ -85,7 +86,7 @@ def _samples(requests: Iterable[Request]) -> list[Request]:
     """One for all that differ in the last name only, where a rule cannot tell them apart."""
     found: dict[object, Request] = {}
     for request in requests:
-        where = request.paths if OpClass.LIST in request.classes else tuple(map(_parent, request.paths))
+        where = tuple(map(_parent, request.paths))
         found.setdefault((request.op, request.pflags, where), request)
     return list(found.values())
 
@@ -110,19 +111,18 @@ def _classes(classes: frozenset[OpClass]) -> dict[str, Any]:
 
 def _path_rules(requests: list[Request], classes: frozenset[OpClass]) -> Iterator[list[tuple[str, frozenset[OpClass]]]]:
     """Patterns and what is allowed on them, the tightest first; none, if paths are not all of one form."""
-    asking = classes & (_ASKING | {OpClass.READLINK})
-    used = [(_parts(path), on - asking) for request in requests for path, on in needed(request) if on - asking]
+    used = [(_parts(path), on - _ASKING) for request in requests for path, on in needed(request) if on - _ASKING]
     if not used or len({absolute for (absolute, _), _ in used}) > 1 or any(".." in parts for (_, parts), _ in used):
         return
     top = "" if used[0][0][0] else "~"
     for depth in range(max(1, *(len(parts) for (_, parts), _ in used)), 0, -1):
         patterns: dict[str, frozenset[OpClass]] = {}
         for (_, parts), on in used:
-            pattern = f"{top}/{'/'.join(_pattern(parts, depth, exact=on == {OpClass.LIST}))}"
+            pattern = f"{top}/{'/'.join(_pattern(parts, depth))}"
             patterns[pattern] = patterns.get(pattern, frozenset()) | on
         if len(patterns) <= MAX_RULES - 2:
-            for each in (patterns, dict.fromkeys(patterns, classes - asking)):
-                yield [("/**", asking), *sorted(each.items())]
+            for each in (patterns, dict.fromkeys(patterns, classes - _ASKING)):
+                yield [("/**", _ASKING), *sorted(each.items())]
 
 
 def _parts(path: bytes) -> tuple[bool, list[str]]:
@@ -133,12 +133,11 @@ def _parts(path: bytes) -> tuple[bool, list[str]]:
     return text.startswith("/"), odd
 
 
-def _pattern(parts: list[str], depth: int, *, exact: bool) -> list[str]:
-    """A directory that is listed, or all files in one; below the depth, all that there is."""
-    directory = parts if exact else parts[:-1]
-    if len(directory) > depth:
+def _pattern(parts: list[str], depth: int) -> list[str]:
+    """All files in the same directory; if that is below the depth, all that there is."""
+    if len(parts) - 1 > depth:
         return [*parts[:depth], "**"]
-    return directory if exact else [*directory, "*"] if parts else []
+    return [*parts[:-1], "*"] if parts else []
 
 
 def _with(plain: Policy, allowed: list[tuple[str, frozenset[OpClass]]]) -> Policy | None:
