@@ -63,8 +63,10 @@ def _named(op: str) -> str:
 def sent(record: Record, at_target: Callable[[bytes], bytes]) -> dict[str, JsonValue]:
     """The paths as they were sent to the target, where that sees others than the partner."""
     match record:
-        case Opened() | FileClosed():
+        case Opened() | FileClosed() | Scanned():
             return {"sent": printable(at_target(record.path))}
+        case LeftBehind():
+            return {"sent": printable(at_target(record.path)), "sent_to": printable(at_target(record.real))}
         case Changed():
             texts = [printable(at_target(path)) for path in record.paths]
             return {"sent": texts[0], **({"sent_to": texts[1]} if len(texts) > 1 else {})} if texts else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -82,13 +82,18 @@ class Screening:
     def finish(self) -> Sequence[Record]:
         for _, task in self._scans.values():
             task.cancel()
-        return [*self._relay.finish(), *self._quarantine.finish()]
+        return [*self._relay.finish(), *self._seen(self._quarantine.finish())]
+
+    def _seen(self, records: Sequence[Record]) -> Iterable[Record]:
+        """What the quarantine tells, with paths as the partner sees them."""
+        root = self._relay.root
+        return map(root.seen_in, records) if root else records
 
     def _join(self, step: Step, flow: Flow) -> Step:
         """What the relay and the quarantine have to say at once."""
         for order in flow.orders:
             self._obey(order)
-        to_inbound, records, close = [*step.to_inbound], [*step.records, *flow.records], step.close
+        to_inbound, records, close = [*step.to_inbound], [*step.records, *self._seen(flow.records)], step.close
         for piece in flow.to_relay:
             back = self._relay.from_outbound(piece)
             to_inbound += back.to_inbound

@@ -118,7 +118,7 @@ class Relay:
         """`now` tells the time, as Unix has it, to a policy that asks; `spent` what the session has waited for so far.
         `hashed`: files are, as they pass."""
         self._policy: Policy = policy or AllowAll()
-        self._root = root
+        self.root = root
         self._now = now
         self._spent = spent
         self._hashed = hashed
@@ -300,14 +300,14 @@ class Relay:
         for path in request.paths:
             if text := problem(path, self._limits.path):
                 return self._refuse(request_id, op.name, (), Status.FAILURE, text)
-        if self._root:
-            request = self._root.seen(request)
+        if self.root:
+            request = self.root.seen(request)
         files = [self._handles[handle] for handle in request.handles if handle in self._handles]
         if len(files) < len(request.handles):
             return self._refuse(request_id, op.name, (), Status.FAILURE, "unknown handle")
         if files:
             request = replace(request, paths=tuple(file.path for file in files))
-        elif self._root and (text := self._root.objection(request)):
+        elif self.root and (text := self.root.objection(request)):
             return self._refuse(request_id, op.name, request.paths, Status.PERMISSION_DENIED, text)
         opens = op in (OPEN, OPENDIR)
         handles = len(self._handles) + self._opening
@@ -321,12 +321,12 @@ class Relay:
             self._records.append(Observed(op.name, request.paths, decision.text))
         else:
             request = decision.instead or request
-        if self._root and op is _HOME_DIRECTORY:
+        if self.root and op is _HOME_DIRECTORY:
             self._reply(home(request_id))
             return DROP
         self._opening += opens
         self._asked[request_id] = _Asked(op, files[0] if files else None, 0, request)
-        encoded = packets.encode_request(self._root.sent(request) if self._root else request)
+        encoded = packets.encode_request(self.root.sent(request) if self.root else request)
         return FORWARD if encoded[4:] == body else encoded
 
     def _too_large(self, request_id: int, file: File) -> bool:
@@ -401,14 +401,14 @@ class Relay:
         else:
             assert asked.file
             asked.file.answered(code, asked.offset, asked.amount, write=asked.op is WRITE)
-        return status(request_id, code) if self._root and code not in _TELLS_NOTHING else FORWARD
+        return status(request_id, code) if self.root and code not in _TELLS_NOTHING else FORWARD
 
     def _whole(self, request_id: int, asked: _Asked, body: bytes) -> Verdict | bytes:
         """Everything but STATUS and DATA."""
         del self._asked[request_id]
-        if self._root and asked.op.answer is Packet.NAME:
+        if self.root and asked.op.answer is Packet.NAME:
             assert asked.request
-            return self._root.names(asked.request, body)
+            return self.root.names(asked.request, body)
         if asked.op is _REALPATH and self._home is None:
             assert asked.request
             if asked.request.paths == (b".",) and (home := packets.decode_name(body)).startswith(b"/"):

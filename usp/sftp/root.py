@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from usp.model import USERNAME_PATTERN
@@ -31,6 +32,7 @@ from usp.sftp import packets, wire
 from usp.sftp.ops import EXTENSIONS, OPS, Packet, Status
 from usp.sftp.packets import Request
 from usp.sftp.paths import normalise
+from usp.sftp.records import LeftBehind, Record, Scanned
 from usp.sftp.wire import Reader
 
 HOME: Final = b"/"
@@ -117,6 +119,15 @@ class Root:
             self._really = found.rstrip(b"/")
             return HOME
         return self._below(found) or asked.paths[0]
+
+    def seen_in(self, record: Record) -> Record:
+        """A record about what is at the target, with paths as the partner sees them."""
+        if isinstance(record, Scanned):
+            return replace(record, path=self._below(record.path) or record.path)
+        if isinstance(record, LeftBehind):
+            path, real = (self._below(each) or each for each in (record.path, record.real))
+            return replace(record, path=path, real=real)
+        return record
 
     def _below(self, path: bytes) -> bytes | None:
         """As the partner sees it; None: it is not within the root."""

@@ -92,7 +92,7 @@ def _samples(requests: Iterable[Request]) -> list[Request]:
 
 
 def _parent(path: bytes) -> bytes:
-    return path.rstrip(b"/").rpartition(b"/")[0] if path.strip(b"/") else path
+    return b"".join(path.rstrip(b"/").rpartition(b"/")[:2]) if path.strip(b"/") else path
 
 
 def _classes(classes: frozenset[OpClass]) -> dict[str, Any]:

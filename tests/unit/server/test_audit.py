@@ -135,4 +135,7 @@ def test_paths_as_they_were_sent() -> None:
         "sent_to": "/partners/acme/b",
     }
     assert sent(Changed("rmdir", (b"/a",), 0), at_target) == {"sent": "/partners/acme/a"}
+    scanned = Scanned(b"/a", Finding.CLEAN, "", 1, True)
+    assert sent(scanned, at_target) == {"sent": "/partners/acme/a"}
+    assert sent(LeftBehind(b"/t", b"/a", 4), at_target) == {"sent": "/partners/acme/t", "sent_to": "/partners/acme/a"}
     assert sent(Changed("x", (), 0), at_target) == sent(Denied("x", (b"/a",), 3, "no"), at_target) == {}

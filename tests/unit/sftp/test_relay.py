@@ -797,3 +797,13 @@ def test_refusals_that_wait_for_version_are_bounded() -> None:
     relay.from_inbound(encode("INIT 3"))
     steps = [relay.from_inbound(encode(f"BLOCK {number} h 0 1 0")) for number in range(3)]
     assert [step.close and step.close.outcome for step in steps] == [None, None, "limit"]
+
+
+def test_whether_the_target_owes_an_answer() -> None:
+    relay = opened()
+    owes = [relay.waiting]
+    relay.from_inbound(encode("STAT 1 ."))
+    owes.append(relay.waiting)
+    relay.from_outbound(encode("ATTRS 1 00000000"))
+    owes.append(relay.waiting)
+    assert owes == [False, True, False]

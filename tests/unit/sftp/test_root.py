@@ -3,6 +3,7 @@ r"""The virtual root: by playbooks, and whatever is asked or answered stays with
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 
 from tests.unit.sftp.playbook import GREETING, check, cut, encode, feed
 from usp.policy import Access, OpClass, PathRule, Policy
+from usp.scan import Finding
 from usp.sftp.ops import EXTENSIONS, OPS, Op
 from usp.sftp.packets import Request, decode_request, encode_request, find_op
 from usp.sftp.policy import AllowAll, Compiled
+from usp.sftp.records import Denied, LeftBehind, Scanned
 from usp.sftp.relay import Relay
 from usp.sftp.root import Root, place
 from usp.sftp.wire import string, u32
@@ -364,3 +367,13 @@ def greeted() -> Relay:
         if arrow:
             feed(relay, side, encode(text))
     return relay
+
+
+def test_what_is_told_of_the_target_is_told_as_the_partner_sees_it() -> None:
+    root = Root(ROOT)
+    scanned = Scanned(b"/partners/acme/in/f", Finding.CLEAN, "", 5, True)
+    assert root.seen_in(scanned) == replace(scanned, path=b"/in/f")
+    left = LeftBehind(b"/partners/acme/.tmp", b"/elsewhere/f", 4)
+    assert root.seen_in(left) == LeftBehind(b"/.tmp", b"/elsewhere/f", 4)
+    denied = Denied("stat", (b"/partners/acme",), 3, "no")
+    assert root.seen_in(denied) is denied

@@ -69,9 +69,9 @@ def test_relative_paths_are_below_the_home() -> None:
     assert allows(made, put("/home/me/in/b"), home=b"/home/me") == [True]
 
 
-@pytest.mark.parametrize("other", ["b", "../b"])
-def test_paths_of_several_forms_have_no_rules(other: str) -> None:
-    assert suggest([put("/in/a" if other == "b" else "a"), put(other)])[0].paths == ()
+@pytest.mark.parametrize(("one", "other"), [("/in/a", "b"), ("/a", "a"), ("a", "../b")])
+def test_paths_of_several_forms_have_no_rules(one: str, other: str) -> None:
+    assert suggest([put(one), put(other)])[0].paths == ()
 
 
 def test_a_rename_has_enough_on_both_sides() -> None:
@@ -178,7 +178,7 @@ EVENTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=12), st.sampled_from([None, b"/", b"/home/me"]))
 def test_all_that_it_was_made_from_is_allowed(traffic: list[Event], home: bytes | None) -> None:
     made, count = suggest(traffic)
