@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import traceback
@@ -23,7 +24,7 @@ import orjson
 import structlog
 
 from usp.errors import UspError
-from usp.logfile import Writer
+from usp.logfile import STDOUT, Writer
 from usp.secret import Secret
 from usp.settings import LogFormat, LogLevel, LogSettings
 
@@ -50,6 +51,7 @@ class _State:
     def __init__(self) -> None:
         self.rank = RANK[LogLevel.WARN]
         self.format = LogFormat.TEXT
+        self.journal = False  # standard output is systemd's journal
         self.component = "usp"
         self.writer: Writer | None = None
 
@@ -113,6 +115,7 @@ def setup(settings: LogSettings, component: str, *, rotate: bool = True) -> None
     shutdown()
     _state.component = component
     _state.format = settings.format
+    _state.journal = not settings.path and _is_journal(os.environ.get("JOURNAL_STREAM", ""))
     _state.writer = Writer(
         settings.path,
         max_size=settings.max_size * 1_000_000 if rotate else 0,
@@ -122,6 +125,15 @@ def setup(settings: LogSettings, component: str, *, rotate: bool = True) -> None
     )
     set_level(settings.level)
     logging.root.handlers[:] = [_Bridge()]
+
+
+def _is_journal(stream: str) -> bool:
+    """Whether standard output is what systemd names there: DEVICE:INODE (systemd.exec(5), $JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(STDOUT)
+    except OSError:
+        return False
+    return stream == f"{status.st_dev}:{status.st_ino}"
 
 
 def set_level(level: LogLevel) -> None:
@@ -161,6 +173,15 @@ def shutdown() -> None:
 
 # --- from an event to a line ---
 
+_PRIORITY: Final[Mapping[LogLevel, str]] = {
+    LogLevel.TRACE: "<7>",
+    LogLevel.DEBUG: "<7>",
+    LogLevel.INFO: "<6>",
+    LogLevel.WARN: "<4>",
+    LogLevel.ERROR: "<3>",
+}
+"""How a line begins that the journal is to file under its level (sd-daemon(3)); the journal takes it off."""
+
 _BARE: Final = re.compile(r"[\w./:@+,*-]+")
 
 
@@ -185,6 +206,12 @@ def _rendered(_: Any, __: str, fields: Fields) -> str:
 
 
 def _render(level: str, event: str, fields: Fields) -> str:
+    return (
+        f"{_PRIORITY[LogLevel(level)]}{_line(level, event, fields)}" if _state.journal else _line(level, event, fields)
+    )
+
+
+def _line(level: str, event: str, fields: Fields) -> str:
     time = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
     if _state.format is LogFormat.JSON:
         return _json({"time": time, "level": level, "component": _state.component, "event": event, **_renamed(fields)})

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +206,28 @@ def test_what_goes_into_the_database_is_never_told(tmp_path: Path) -> None:
     log.setup(LogSettings(level=LogLevel.TRACE, path=str(tmp_path / "log")), "usp-test")
     for name in ("aiosqlite", "aiosqlite.core", "sqlalchemy.engine"):
         assert not logging.getLogger(name).isEnabledFor(logging.INFO)
+
+
+PROGRAM = """
+import os
+from usp import log
+from usp.settings import LogLevel, LogSettings
+log.setup(LogSettings(level=LogLevel.TRACE), "usp-test")
+logger = log.get_logger("x")
+for level in ("trace", "debug", "info", "warn", "error"):
+    getattr(logger, level)("said")
+log.shutdown()
+"""
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_the_journal_is_told_the_level(journal: bool) -> None:
+    reading, writing = os.pipe()
+    status = os.fstat(writing)
+    stream = f"{status.st_dev}:{status.st_ino}" if journal else "8:1"
+    env = {**os.environ, "PYTHONPATH": os.getcwd(), "JOURNAL_STREAM": stream}
+    subprocess.run([sys.executable, "-c", PROGRAM], stdout=writing, env=env, check=True)
+    os.close(writing)
+    with open(reading) as output:
+        begins = [line[:3] for line in output]
+    assert begins == (["<7>", "<7>", "<6>", "<4>", "<3>"] if journal else ["202"] * 5)
