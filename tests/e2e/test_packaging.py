@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.suite import ROOT
 
+pytestmark = pytest.mark.once
 UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
 EXPOSURE = 20
 """Tenths: systemd-analyze calls up to 2.0 well protected."""

@@ -19,6 +19,7 @@ import pytest
 from tests.e2e.suite import ROOT, Suite, wait_until
 from tests.ports import free_port
 
+pytestmark = pytest.mark.once
 needs_prometheus = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool")), reason="needs Debian's prometheus"
 )
