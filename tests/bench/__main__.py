@@ -11,7 +11,12 @@ import argparse
 from importlib import import_module
 from typing import Final
 
-BENCHES: Final = {"gateways": "tests.bench.gateways.run", "catalog": "tests.bench.catalog", "push": "tests.bench.push"}
+BENCHES: Final = {
+    "gateways": "tests.bench.gateways.run",
+    "catalog": "tests.bench.catalog",
+    "push": "tests.bench.push",
+    "inspection": "tests.bench.inspection",
+}
 
 
 def main() -> None:

@@ -98,11 +98,11 @@ def test_every_file_has_one_right_event(suite: Suite, rclone: list[str], tmp_pat
 
 def wait_stored(suite: Suite, session: str, count: int) -> list[dict[str, Any]]:
     def stored() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = suite.api("GET", f"/events?session={session}&limit=1000")["items"]
-        return found
+        found = usp(suite, "events", "--session", session, "--limit", "100000", "--json")
+        items: list[dict[str, Any]] = json.loads(found)["items"]
+        return items
 
-    if count < 1000:
-        wait_until(lambda: len(stored()) >= count, 10, "the manager has stored the session's events")
+    wait_until(lambda: len(stored()) >= count, 30, "the manager has stored the session's events")
     return stored()
 
 

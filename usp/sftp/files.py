@@ -22,12 +22,12 @@ class Range:
     end: int = 0
 
     def add(self, offset: int, amount: int) -> None:
-        if not self.count or offset < self.first:
-            self.first = offset
+        if offset == self.end:  # as nearly always
+            self.end += amount
+        else:
+            self.first = min(offset, self.first) if self.count else offset
+            self.end = max(offset + amount, self.end)
         self.count += amount
-        end = offset + amount
-        if end > self.end:
-            self.end = end
 
     @property
     def complete(self) -> bool:
@@ -79,12 +79,9 @@ class File:
         digest = Digest() if hashed and not opened.directory else None
         return cls(opened.path, opened.directory, opened.reads, opened.writes, digest=digest, since=since)
 
-    def got(self, offset: int, amount: int) -> None:
-        self.read.add(offset, amount)
-
     def answered(self, status: int, offset: int, amount: int, *, write: bool) -> None:
         """READ or WRITE, by STATUS."""
-        if write and status == Status.OK:
+        if write and not status:
             self.written.add(offset, amount)
         elif not write and status == Status.EOF:
             self.eof = True

@@ -379,7 +379,7 @@ class Relay:
             assert file
             if length != 9 + number or number > asked.amount:
                 raise malformed("DATA is not as long as it says, or longer than was asked for")
-            file.got(asked.offset, number)
+            file.read.add(asked.offset, number)
             if file.digest is not None and not file.writes:
                 self._outbound.tap = file.digest.take(asked.offset, number, data, at + 9, at + have)
             del self._asked[request_id]

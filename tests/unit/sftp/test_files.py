@@ -34,7 +34,7 @@ def test_a_directory_is_no_file() -> None:
 
 def test_a_closed_file_has_what_was_counted() -> None:
     file = File.of(Opened(b"/a", False, True, True, 0), Spent(10.0, 4.0, 3.0, 2.0, 1.0))
-    file.got(0, 5)
+    file.read.add(0, 5)
     file.answered(Status.OK, 0, 6, write=True)
     file.answered(Status.FAILURE, 6, 1, write=True)
     file.answered(Status.EOF, 5, 1, write=False)
@@ -96,7 +96,7 @@ def test_no_digest_of_what_the_target_did_not_take() -> None:
     file = hashed()
     assert file.digest
     file.digest.take(0, 4, b"abcd", 0, 4)
-    file.answered(Status.FAILURE, 0, 4, write=True)
+    file.answered(Status.FAILURE, 6, 1, write=True)
     assert (file.closed(0).sha256, file.closed(0).unhashed) == ("", "a WRITE failed")
     read = File.of(Opened(b"/a", False, True, False, 0), hashed=True)
     read.answered(Status.FAILURE, 0, 4, write=False)
