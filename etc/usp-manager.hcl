@@ -68,6 +68,20 @@ ui {
 }
 
 # Logins of administrators: when they end, what a password must have, how long those wait who fail too often.
+# Where administrators may log in elsewhere: any number of OpenID providers (docs/administration.md).
+# oidc "corporate" {
+#   issuer             = "https://id.example.com/realms/corp"
+#   client_id          = "usp"
+#   client_secret_file = "/opt/udmg/etc/oidc-secret" # readable by its owner only; or client_secret
+#   title              = "Example Corp"              # "Log in with ..."
+#   admin_groups       = ["gateway-admins"]
+#   read_only_groups   = ["gateway-readers"]
+#   groups_claim       = "groups"
+#   name_claim         = "preferred_username"
+#   scopes             = ["openid", "profile", "email", "groups"]
+#   ca                 = "" # of the provider's certificate; "" = those of the system
+# }
+
 login {
   # idle_timeout     = 1800.0  # seconds without a request
   # absolute_timeout = 43200.0 # seconds in any case

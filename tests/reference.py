@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic_core import PydanticUndefined
 
-from usp.configfile import _block_model, _variable
+from usp.configfile import _block_model, _labelled_model, _variable
 from usp.model import KINDS, Model
 from usp.settings import ClientSettings, ManagerSettings, ServerSettings
 
@@ -53,15 +53,20 @@ def settings_page() -> str:
     return "".join(parts)
 
 
-def _arguments(model: type[Model], path: tuple[str, ...]) -> Iterator[str]:
+def _arguments(model: type[Model], path: tuple[str, ...], *, variables: bool = True) -> Iterator[str]:
     for name, field in model.model_fields.items():
         here = (*path, name)
         inner = _block_model(field)
+        labelled = _labelled_model(field)
         if inner is not None:
             yield from _arguments(inner, here)
             continue
+        if labelled is not None:
+            yield from _arguments(labelled, (*path, f'{name} "NAME"'), variables=False)
+            continue
         default = "required" if field.is_required() else f"`{_said(field.default)}`"
-        yield f"| `{'.'.join(here)}` | {default} | {_cell(field.description or '')} | `{_variable(here)}` |\n"
+        variable = f"`{_variable(here)}`" if variables else "none"
+        yield f"| `{'.'.join(here)}` | {default} | {_cell(field.description or '')} | {variable} |\n"
 
 
 def items_page() -> str:

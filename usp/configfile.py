@@ -54,7 +54,8 @@ def load(
     environment with this one.
     """
     draft = _Draft(str(path))
-    draft.take_block(model, hcl.read(Path(path)), (), draft.values)
+    labelled = [name for name, field in model.model_fields.items() if _labelled_model(field)]
+    draft.take_block(model, hcl.read(Path(path), labelled=labelled), (), draft.values)
     draft.take_environment(model, environ, foreign_blocks)
     if draft.problems:
         raise UspError("settings.invalid", problems=draft.problems)
@@ -70,7 +71,10 @@ def load(
 
 def redacted(settings: Model) -> str:
     """The settings as the HCL text that would give them, secrets as `***`."""
-    return "\n".join(_rendered(json.loads(settings.model_dump_json()), ""))
+    labelled = {name for name, field in type(settings).model_fields.items() if _labelled_model(field)}
+    values = json.loads(settings.model_dump_json())
+    blocks = {f"{name} {json.dumps(label)}": block for name in labelled for label, block in values.pop(name).items()}
+    return "\n".join(_rendered({**values, **blocks}, ""))
 
 
 def file_problems(file: str, loc: _Loc, *, private: bool = False) -> Iterator[Problem]:
@@ -128,13 +132,22 @@ class _Draft:
             field = model.model_fields.get(name)
             if field is None:
                 self.problems.append(self.placed(Problem(here, _unknown(name, model.model_fields))))
+            elif (inner := _labelled_model(field)) is not None and node.block:
+                self.take_labelled(inner, node, here, values.setdefault(name, {}))
             elif (inner := _block_model(field)) is not None and node.block:
                 self.take_block(inner, node, here, values.setdefault(name, {}))
-            elif (inner is not None) != node.block:
+            elif (inner is not None or _labelled_model(field) is not None) != node.block:
                 wanted = f"is a block (write {name} {{ ... }})" if inner else f"is an argument (write {name} = ...)"
                 self.problems.append(self.placed(Problem(here, wanted)))
             else:
                 values[name] = node.plain()
+
+    def take_labelled(self, model: type[Model], group: hcl.Node, path: _Loc, values: dict[str, Any]) -> None:
+        """Blocks of one name, each with a label of its own."""
+        assert isinstance(group.value, Mapping)
+        for label, node in group.value.items():
+            self.note_places(node, (*path, label))
+            self.take_block(model, node, (*path, label), values.setdefault(label, {}))
 
     def note_places(self, node: hcl.Node, path: _Loc) -> None:
         self.places[path] = f"{self.source}:{node.line}:{node.column}"
@@ -185,9 +198,14 @@ def _with_hint(model: type[Model], problem: Problem) -> Problem:
 
 
 def _field(model: type[Model], loc: _Loc) -> FieldInfo:
-    for name in loc:
-        field = model.model_fields[str(name)]
+    names = iter(map(str, loc))
+    for name in names:
+        if name not in model.model_fields:
+            break  # it is the label that is wrong
+        field = model.model_fields[name]
         inner = _block_model(field)
+        if inner is None and (inner := _labelled_model(field)) is not None:
+            next(names, None)  # the label
         if inner is None:
             break
         model = inner
@@ -211,9 +229,20 @@ def _block_model(field: FieldInfo) -> type[Model] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Model) else None
 
 
+def _labelled_model(field: FieldInfo) -> type[Model] | None:
+    """The model of a field that is any number of blocks with labels: `dict[str, Model]`."""
+    arguments = get_args(field.annotation)
+    if get_origin(field.annotation) is not dict:
+        return None
+    inner = arguments[1]
+    return inner if isinstance(inner, type) and issubclass(inner, Model) else None
+
+
 def _arguments(model: type[Model], path: _Loc) -> Iterator[tuple[_Loc, FieldInfo]]:
     for name, field in model.model_fields.items():
         inner = _block_model(field)
+        if _labelled_model(field) is not None:
+            continue  # there is no name for the argument of one among several
         if inner is None:
             yield (*path, name), field
         else:
@@ -251,18 +280,26 @@ def _rules(settings: Model, path: _Loc, method: str) -> Iterator[Problem]:
         yield Problem((*path, *problem.loc), problem.msg)
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        if isinstance(value, Model):
-            yield from _rules(value, (*path, name), method)
+        for where, inner in _inner(name, value):
+            yield from _rules(inner, (*path, *where), method)
 
 
 def _files(settings: Model, path: _Loc) -> Iterator[Problem]:
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         marks = [mark for mark in field.metadata if isinstance(mark, File)]
-        if isinstance(value, Model):
-            yield from _files(value, (*path, name))
-        elif marks:
+        for where, inner in _inner(name, value):
+            yield from _files(inner, (*path, *where))
+        if marks:
             yield from file_problems(value, (*path, name), private=marks[0].private)
+
+
+def _inner(name: str, value: object) -> Iterator[tuple[_Loc, Model]]:
+    """The block, or the blocks with labels, that an argument is."""
+    if isinstance(value, Model):
+        yield (name,), value
+    elif isinstance(value, dict):
+        yield from (((name, label), each) for label, each in value.items() if isinstance(each, Model))
 
 
 def _rendered(values: Mapping[str, Any], indent: str) -> Iterator[str]:

@@ -77,6 +77,8 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     # administration
     "auth.invalid": (Kind.UNAUTHENTICATED, "wrong user name or password, or token not valid"),
     "auth.totp": (Kind.UNAUTHENTICATED, "the login needs a code of the second factor, too (`totp`)"),
+    "oidc.refused": (Kind.UNAUTHENTICATED, "what the OpenID provider says does not let this person in"),
+    "oidc.unavailable": (Kind.UNAVAILABLE, "the OpenID provider does not answer as it should"),
     "auth.forbidden": (Kind.FORBIDDEN, "the role does not allow this"),
     "auth.locked": (Kind.LIMITED, "too many failed logins; wait before the next one"),
     "auth.busy": (Kind.UNAVAILABLE, "too many logins at this moment; try again"),

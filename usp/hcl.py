@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,8 +49,9 @@ class Node:
         return self.value
 
 
-def read(path: Path) -> Node:
-    """The file as one block; `UspError` with located problems when it is not that."""
+def read(path: Path, *, labelled: Collection[str] = ()) -> Node:
+    """The file as one block; `UspError` with located problems when it is not that. `labelled`: the names of blocks at
+    the top that have labels."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -63,7 +64,7 @@ def read(path: Path) -> Node:
     except UnicodeDecodeError as error:
         place = _place(path, data, error.start)
         raise UspError("settings.invalid", problems=[Problem((), "is not UTF-8 text", at=place)]) from None
-    return parse(text, str(path))
+    return parse(text, str(path), labelled=labelled)
 
 
 def _place(path: Path, data: bytes, offset: int) -> str:
@@ -71,8 +72,9 @@ def _place(path: Path, data: bytes, offset: int) -> str:
     return f"{path}:{len(before)}:{len(before[-1]) + 1}"
 
 
-def parse(text: str, source: str = "<text>", *, labelled: bool = False) -> Node:
-    """The text as one block. `source` names it in problems; `labelled`: the blocks at the top have labels."""
+def parse(text: str, source: str = "<text>", *, labelled: bool | Collection[str] = False) -> Node:
+    """The text as one block. `source` names it in problems; `labelled`: the blocks at the top have labels, or those of
+    these names."""
     try:
         # The grammar wants every statement to end with a newline.
         tree = parser().parse(text + "\n")
@@ -109,7 +111,7 @@ class _RefusedError(Exception):
 class _Walk:
     """One pass over the tree; problems are collected, so that a reader sees all of them at once."""
 
-    def __init__(self, source: str, labelled: bool) -> None:
+    def __init__(self, source: str, labelled: bool | Collection[str]) -> None:
         self.source = source
         self.labelled = labelled
         self.problems: list[Problem] = []
@@ -132,7 +134,8 @@ class _Walk:
             if end[0] == at[0] and end[1] > 1:
                 self.refuse(here, *at, "stands behind another argument", "one argument or block per line")
             end = statement.meta.end_line, statement.meta.end_column
-            if self.labelled and not path and statement.data == "block" and (name in groups or name not in members):
+            labelled = not path and statement.data == "block" and self.has_label(name)
+            if labelled and (name in groups or name not in members):
                 group = groups.setdefault(name, {})
                 members.setdefault(name, Node(*at, group, block=True))
                 self.labelled_block(statement, group, here, *at)
@@ -142,6 +145,9 @@ class _Walk:
                 continue
             members[name] = self.statement(statement, here, *at)
         return Node(line, column, members, block=True)
+
+    def has_label(self, name: str) -> bool:
+        return self.labelled if isinstance(self.labelled, bool) else name in self.labelled
 
     def statement(self, statement: _Tree, path: _Path, line: int, column: int) -> Node:
         if statement.data == "attribute":

@@ -328,6 +328,47 @@ class LoginSettings(Model):
             yield Problem(("max_lock_time",), "is smaller than lock_time")
 
 
+class OidcSettings(Model):
+    """Where administrators may log in elsewhere: an OpenID provider."""
+
+    issuer: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", max_length=400)] = Field(
+        description="https://... as the provider writes it in its tokens"
+    )
+    client_id: Annotated[str, Field(min_length=1, max_length=400)] = Field(description="as registered at the provider")
+    client_secret: Secret | None = Field(default=None, description="or client_secret_file")
+    client_secret_file: str = Field(default="", description="path of a file with the secret, instead of client_secret")
+    ca: str = Field(default="", description='path of the authority of its certificate, PEM; "" = those of the system')
+    title: str = Field(default="", max_length=60, description='what the button of the login page says; "" = the label')
+    scopes: tuple[Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")], ...] = Field(
+        default=("openid", "profile", "email", "groups"), description="what the provider is asked for"
+    )
+    name_claim: str = Field(default="preferred_username", min_length=1, description="the claim with the user name")
+    groups_claim: str = Field(default="groups", min_length=1, description="the claim with the groups")
+    admin_groups: tuple[str, ...] = Field(default=(), description="groups that may do everything")
+    read_only_groups: tuple[str, ...] = Field(default=(), description="groups that may read")
+
+    def secret(self) -> Secret | None:
+        if self.client_secret_file:
+            return Secret(read_file(self.client_secret_file, private=True).strip())
+        return self.client_secret
+
+    def problems(self) -> Iterator[Problem]:
+        if self.issuer.startswith("http://") and not self.issuer.startswith(("http://127.0.0.1:", "http://[::1]:")):
+            yield Problem(("issuer",), "must begin with https://")
+        if self.client_secret is not None and self.client_secret_file:
+            yield Problem(("client_secret_file",), "either this or client_secret")
+        if not (self.admin_groups or self.read_only_groups):
+            yield Problem(("admin_groups",), "or read_only_groups is required: else nobody can log in")
+        if "openid" not in self.scopes:
+            yield Problem(("scopes",), "must have openid among them")
+
+    def file_problems(self) -> Iterator[Problem]:
+        if self.client_secret_file:
+            yield from file_problems(self.client_secret_file, ("client_secret_file",), private=True)
+        if self.ca:
+            yield from file_problems(self.ca, ("ca",))
+
+
 class PushSettings(Model):
     interval: Seconds = Field(default=1.0, description="seconds between looks at the servers")
     timeout: Seconds = Field(default=10.0, description="seconds for a server to answer")
@@ -364,6 +405,7 @@ class ManagerSettings(Model):
     web: ManagerWeb = Field(description="web { tls { cert, key } }")
     ui: UiSettings = UiSettings()
     login: LoginSettings = LoginSettings()
+    oidc: dict[Name, OidcSettings] = Field(default={}, description='oidc "NAME" { issuer, client_id }, any number')
     push: PushSettings = PushSettings()
     events: EventSettings = EventSettings()
     log: LogSettings = LogSettings()

@@ -42,6 +42,7 @@ async def pilot(tmp_path: Path) -> DatabaseSettings:
     await store.servers.set_run_state("d1", RunState.STOPPED, author="ann", at=NOW)
     await store.users.add(BOB)
     await store.factors.put(Factor(BOB.id, Secret("JBSWY3DPEHPK3PXP"), NOW, NOW, 7))
+    await store.identities.add("https://id.example.com", "1", BOB.id)
     await store.factors.put_codes(BOB.id, ["f" * 64])
     await store.users.add_token(Token("t1", "ci", BOB.id, "d" * 64, BOB.role, NOW))
     await store.lockouts.count(["user:x"], lambda subject, failures: None, now=NOW)

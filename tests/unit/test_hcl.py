@@ -133,6 +133,17 @@ def test_syntax_errors_have_a_place_and_a_hint(text: str, problem: str) -> None:
     assert problems(text)[0].startswith(problem)
 
 
+def test_blocks_with_labels_by_name() -> None:
+    root = hcl.parse('a "x" { n = 1 }\na "y" { n = 2 }\nb { n = 3 }\n', labelled=["a"])
+    assert root.plain() == {"a": {"x": {"n": 1}, "y": {"n": 2}}, "b": {"n": 3}}
+    with pytest.raises(UspError) as caught:
+        hcl.parse('b "x" { n = 3 }\na { n = 1 }\n', "F", labelled=["a"])
+    assert [str(problem) for problem in caught.value.problems] == [
+        "F:1:1: b: has a label (write b { ... })",
+        'F:2:1: a: has no label (write a "NAME" { ... })',
+    ]
+
+
 def test_labelled_blocks() -> None:
     text = 'rule "a" {\n x = 1\n}\nother = 2\nrule b {\n}\nrule "c d" { y { z = 3 } }\n'
     root = hcl.parse(text, labelled=True)

@@ -161,3 +161,78 @@ def test_the_kek_before_it(tmp_path: Path) -> None:
 def test_waits_make_sense() -> None:
     assert list(LoginSettings().problems()) == []
     assert [problem.loc for problem in LoginSettings(lock_time=60, max_lock_time=30).problems()] == [("max_lock_time",)]
+
+
+OIDC = """
+oidc "corp" {
+  issuer        = "https://id.example.com"
+  client_id     = "usp"
+  client_secret = "hunter2"
+  admin_groups  = ["a"]
+}
+oidc "other" {
+  issuer             = "https://other.example.com"
+  client_id          = "usp"
+  read_only_groups   = ["r"]
+  client_secret_file = "/nowhere"
+}
+"""
+
+
+def _with_oidc(folder: Path, *changes: tuple[str, str]) -> ManagerSettings:
+    text = (ETC / "usp-manager.hcl").read_text() + OIDC
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    file = folder / "usp-manager.hcl"
+    file.write_text(text)
+    return load(ManagerSettings, file, {"USP_ENCRYPTION__KEK": KEK, "USP_ENCRYPTION__KEK_SOURCE": "value"}, files=False)
+
+
+def test_openid_providers_each_with_its_label(tmp_path: Path) -> None:
+    settings = _with_oidc(tmp_path)
+    assert list(settings.oidc) == ["corp", "other"]
+    assert settings.oidc["other"].read_only_groups == ("r",)
+    effective = redacted(settings)
+    assert 'oidc "corp" {' in effective
+    assert "hunter2" not in effective
+    (tmp_path / "again.hcl").write_text(effective.replace('kek = "***"', f'kek = "{KEK}"'))
+    again = load(ManagerSettings, tmp_path / "again.hcl", {}, files=False)
+    assert again.oidc["corp"].issuer == "https://id.example.com"
+    assert [problem.loc for problem in settings.oidc["other"].file_problems()] == [("client_secret_file",)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            '"https://id.example.com"\n  client_id     = "usp"',
+            '"http://id.example.com"\n  client_id = "usp"',
+            r"oidc\.corp\.issuer: must begin with https",
+        ),
+        ("https://other.example.com", "other.example.com", r"oidc\.other\.issuer: is not written as it must be"),
+        ('admin_groups  = ["a"]', "", r"oidc\.corp\.admin_groups: or read_only_groups is required"),
+        (
+            'admin_groups  = ["a"]',
+            'admin_groups = ["a"]\n  scopes = ["email"]',
+            r"oidc\.corp\.scopes: must have openid",
+        ),
+        ('client_secret = "hunter2"', 'client_secrets = "x"', r"oidc\.corp\.client_secrets: is not known here"),
+        (
+            'client_secret_file = "/nowhere"',
+            'client_secret_file = "/x"\n  client_secret = "y"',
+            "either this or client_secret",
+        ),
+        ('oidc "other"', 'oidc "a b"', "oidc.*must be 1 to 255 letters"),
+        ('oidc "other"', "oidc", r"has no label \(write oidc"),
+        ('oidc "other"', 'oidc "corp"', "is here twice"),
+    ],
+)
+def test_what_is_wrong_with_a_provider(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(UspError, match=said) as caught:
+        _with_oidc(tmp_path, (old, new))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_provider_on_this_machine_may_do_without_tls(tmp_path: Path) -> None:
+    assert _with_oidc(tmp_path, ("https://other.example.com", "http://127.0.0.1:8080")).oidc["other"]

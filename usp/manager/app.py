@@ -25,6 +25,7 @@ from usp.manager.guard import Guard
 from usp.manager.history import History
 from usp.manager.logins import Logins
 from usp.manager.penalties import Penalties
+from usp.manager.providers import Providers
 from usp.manager.pushes import Pushes
 from usp.manager.rollouts import Rollouts
 from usp.manager.store import Store
@@ -72,6 +73,7 @@ class App:
         self.administrators = Administrators(store, settings.login, clock, passwords)
         self.logins = Logins(store, settings.login, clock, self.administrators)
         self.tickets = Tickets(store, clock)
+        self.providers = Providers(settings.oidc, store, self.administrators, self.logins, self.tickets, clock)
         self.factors = Factors(store, clock, settings.name, self.logins.check_password, self.note)
         self.guard = Guard(store, clock)
         self.entry = Entry(self.administrators.passwords, settings.name, clock)

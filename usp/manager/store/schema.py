@@ -195,6 +195,16 @@ factor = Table(
     ForeignKeyConstraint(["user_id"], ["usp_user.id"], name="usp_factor_user_fk"),
 )
 
+identity = Table(
+    "usp_identity",
+    metadata,
+    Column("issuer", String(400), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("user_id", String(36), nullable=False),
+    PrimaryKeyConstraint("issuer", "subject", name="usp_identity_pk"),
+    ForeignKeyConstraint(["user_id"], ["usp_user.id"], name="usp_identity_user_fk"),
+)
+
 recovery_code = Table(
     "usp_recovery_code",
     metadata,

@@ -15,6 +15,7 @@ from usp.manager.store import schema
 from usp.manager.store.database import Database
 from usp.manager.store.events import Events
 from usp.manager.store.factors import Factors
+from usp.manager.store.identities import Identities
 from usp.manager.store.items import Items
 from usp.manager.store.keys import Keys
 from usp.manager.store.leases import Leases
@@ -41,6 +42,7 @@ class Store:
         self.servers = Servers(database)
         self.users = Users(database)
         self.factors = Factors(database, keys)
+        self.identities = Identities(database)
         self.lockouts = Lockouts(database)
         self.preferences = Preferences(database)
         self.events = Events(database)

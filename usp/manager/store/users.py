@@ -64,7 +64,7 @@ class Users:
             able = await _one_after_the_other(connection)
             await connection.execute(delete(schema.token).where(api_tokens.user_id == id))
             await connection.execute(delete(schema.login).where(logins.user_id == id))
-            for table in (schema.recovery_code, schema.factor):
+            for table in (schema.recovery_code, schema.factor, schema.identity):
                 await connection.execute(delete(table).where(table.c.user_id == id))
             done = await connection.execute(delete(schema.user).where(users.id == id))
             if done.rowcount == 0:

@@ -32,7 +32,7 @@ def inside(path: str) -> str:
 
 @router.get("/login")
 async def login_page(request: Request, next: str = "") -> Response:
-    return _form(request, next)
+    return form(request, next)
 
 
 @router.post("/login")
@@ -46,7 +46,7 @@ async def login(request: Request, app: TheApp, username: Text = "", password: Te
             return await _half(app, username, inside(next))
         if error.kind not in (Kind.UNAUTHENTICATED, Kind.LIMITED, Kind.UNAVAILABLE):
             raise
-        return _form(request, next, error=error, username=username)
+        return form(request, next, error=error, username=username)
     return entered(app, token, inside(next))
 
 
@@ -101,7 +101,7 @@ async def code(request: Request, app: TheApp, code: Text = "") -> Response:
     return entered(app, token, inside(facts["next"]))
 
 
-def _form(request: Request, next: str, *, error: UspError | None = None, username: str = "") -> Response:
+def form(request: Request, next: str, *, error: UspError | None = None, username: str = "") -> Response:
     status = 200
     headers = {}
     if error is not None:

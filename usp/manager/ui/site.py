@@ -23,6 +23,7 @@ from usp.manager.ui import (
     events,
     kit,
     login,
+    oidc,
     pages,
     servers,
     sessions,
@@ -43,6 +44,7 @@ PATH: Final = "/ui"
 PARTS: Final = (
     assets,
     login,
+    oidc,
     status,
     configuration,
     tools,
