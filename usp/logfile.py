@@ -110,6 +110,7 @@ class LogFile:
         self._max_age = max_age
         self._fd = -1
         self._next_look = 0.0
+        self._torn = False  # a full disk may have cut the last line off: the next one begins on a line of its own
         try:
             self._open()
         except OSError as error:
@@ -122,7 +123,9 @@ class LogFile:
             self._look()
         if self._max_size and os.fstat(self._fd).st_size + len(line) > self._max_size:
             self._rotate()
-        _write_all(self._fd, line)
+        begun, self._torn = self._torn, True
+        _write_all(self._fd, b"\n" + line if begun else line)
+        self._torn = False
 
     def close(self) -> None:
         if self._fd >= 0:

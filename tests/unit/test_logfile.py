@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -166,3 +168,27 @@ def test_a_broken_output_is_counted(tmp_path: Path) -> None:
     writer.put(b"x\n")
     writer.close()
     assert writer.dropped == 1
+
+
+FULL_DISK = """
+import resource, sys
+from usp.logfile import Writer
+
+writer = Writer(sys.argv[1])
+writer.put(b"whole\\n")
+writer.close()
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+writer = Writer(sys.argv[1])
+writer.put(b"cut off\\n")
+writer.put(b"lost\\n")
+while writer.dropped < 2:
+    pass
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+writer.put(b"next\\n")
+writer.close()
+"""
+
+
+def test_after_a_full_disk_the_next_line_is_whole(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "x.log")], check=True, timeout=30)
+    assert (tmp_path / "x.log").read_text().split() == ["whole", "cut", "next"]

@@ -183,7 +183,8 @@ def _lines(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
             number = 0
             while line := file.readline(LONGEST):
                 number += 1
-                yield f"{name}:{number}", line.rstrip(b"\n")
+                if line != b"\n":  # after a full disk
+                    yield f"{name}:{number}", line.rstrip(b"\n")
 
 
 def _stored(client: Client, server: str) -> Iterator[tuple[str, bytes]]:

@@ -107,7 +107,7 @@ class Trail:
     def put(self, line: str) -> None:
         """A line: a JSON object, without secrets."""
         self._append(line)
-        if self._timer is None and self._dropped() != self._told:
+        if self._timer is None and self._lost() > self._told.total():
             self._timer = self._loop.call_later(PAUSE, self._tell_dropped)
 
     def tell(self, event: str, **facts: str | int | bool) -> None:
@@ -149,6 +149,9 @@ class Trail:
         self._emptied.clear()
         if self._syslog is not None:
             self._syslog.put(linked)
+
+    def _lost(self) -> int:
+        return self._file.dropped + self._spool.dropped + (self._syslog.dropped if self._syslog else 0)
 
     def _dropped(self) -> Counter[str]:
         counted = Counter({FILE: self._file.dropped, MANAGERS: self._spool.dropped})
