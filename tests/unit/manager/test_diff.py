@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.server.support import RULE, TARGET, direct, listener, node, tunnel
+from usp.bandwidth import Bandwidth
 from usp.combinations import InboundMethod
 from usp.manager.diff import EMPTY, Change, Difference, FieldChange, differences, effects
 from usp.model import (
@@ -114,6 +115,7 @@ def test_everything_is_added_or_removed() -> None:
             "Rule 'rule' changed; scan.url: nothing -> icap://scanner/av; scan.on_failure: nothing -> block; "
             "scan.on_oversize: nothing -> block; scan.exclude: with *.csv; scan.timeout: nothing -> 60",
         ),
+        (with_rule(bandwidth=Bandwidth(upload=50_000)), "Rule 'rule' changed; bandwidth.upload: nothing -> 50000"),
         (with_rule(trusted_ca_keys=("a", "b")), "Rule 'rule' changed; trusted_ca_keys: with a, with b"),
         (
             but(SAMPLE, tunnels=(but(TUNNEL, private_key=Secret("SECRET-3")),)),
