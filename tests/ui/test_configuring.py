@@ -23,7 +23,7 @@ def pages_of(suite: Suite) -> list[str]:
     for kind in KINDS:
         (first, *_) = suite.api("GET", f"/items/{kind}")["items"]
         found.append(f"/ui/items/{kind}/{first['id']}")
-    return found
+    return [*found, f"{found[-1]}/history"]
 
 
 def test_every_page_is_well_for_an_administrator(admin: Visitor, suite: Suite) -> None:

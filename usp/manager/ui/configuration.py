@@ -30,6 +30,8 @@ router = APIRouter(include_in_schema=False)
 PATH: Final = "/ui/items"
 PICKED: Final = 100
 """Up to so many items are a list to choose from; more are searched."""
+HISTORY: Final = 50
+"""So many revisions are on a page."""
 REFUSALS: Final = (Kind.INVALID, Kind.CONFLICT, Kind.STALE)
 """What the form is shown again for."""
 
@@ -77,6 +79,8 @@ async def bulk(visit: Visiting, kind: str) -> Response:
     if verb == "delete":
         await visit.app.write(visit.actor, [Delete(kind, each.id) for each in records])
         return pages.onward(f"{PATH}/{kind}", f"{counted(len(records), model)} deleted.")
+    if verb not in ("enable", "disable"):
+        raise UspError("request.invalid", problems=[Problem(("verb",), "must be enable, disable or delete")])
     enabled = verb == "enable"
     changes = [
         Update(kind, each.id, {**each.item.model_dump(mode="json"), "enabled": enabled}, each.revision)
@@ -160,6 +164,25 @@ async def replace_item(visit: Visiting, kind: str, key: str) -> Response:
     name = document.get("name", "")
     said = f"{model.title} {name} was changed. Servers get it with the next push."
     return pages.onward(f"{PATH}/{kind}/{key}", said if delta.updates else "Nothing was changed.")
+
+
+@router.get("/items/{kind}/{key}/history")
+async def history(visit: Visiting, kind: str, key: str, before: int | None = None) -> Response:
+    """Who changed what; also of an item that is gone."""
+    model = model_of(kind)
+    revisions, following = await visit.app.history.of(kind, key, before=before, limit=HISTORY)
+    return pages.page(
+        visit,
+        "history.html",
+        f"History of {revisions[0].name}",
+        at=kind,
+        kind=kind,
+        key=key,
+        model=model,
+        revisions=revisions,
+        following=following,
+        there=(await visit.app.catalog()).find(kind, key) is not None,
+    )
 
 
 @router.post("/items/{kind}/{key}/delete")

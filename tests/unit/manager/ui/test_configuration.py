@@ -180,6 +180,7 @@ async def test_many_at_once(app: App, admin: Browser) -> None:
     await send(admin, path, {"csrf": csrf, "id": ids[1:], "verb": ["delete"]})
     assert [each.item.name for each in (await app.catalog()).of_kind("ip-filters")] == ["a"]
     assert (await send(admin, path, {"csrf": csrf, "verb": ["delete"]})).status_code == 303
+    assert (await send(admin, path, {"csrf": csrf, "id": ids[:1], "verb": ["nonsense"]})).status_code == 422
     assert len((await app.catalog()).of_kind("ip-filters")) == 1
 
 
@@ -268,6 +269,27 @@ async def test_who_may_only_read_sees_all_and_changes_nothing(app: App, reader: 
             answer = await send(reader, f"/ui/items/{kind}/{path}", sent)
             assert answer.status_code == 403, (kind, path)
     assert (await app.catalog()).revision == revision
+
+
+async def test_the_history_of_an_item(app: App, admin: Browser) -> None:
+    await configure(app)
+    record = (await app.catalog()).get("rules", "pass")
+    changed = {**record.item.model_dump(mode="json"), "description": SHOUT}
+    await app.write(ADMIN, [Update("rules", "pass", changed)])
+    path = f"/ui/items/rules/{record.id}"
+    assert f"{path}/history" in (await admin.get(path)).text
+    page = await admin.get(f"{path}/history")
+    assert SHOUT not in page.text
+    assert re.search(r"changed by admin.*Description.*nothing.*alert.*made by admin", html.unescape(text_of(page)))
+    await make(app, "ip-filters", "gone")
+    gone = (await app.catalog()).get("ip-filters", "gone").id
+    await admin.post(f"/ui/items/ip-filters/{gone}/delete")
+    assert "deleted by alice" in text_of(await admin.get(f"/ui/items/ip-filters/{gone}/history"))
+    key = (await app.catalog()).get("private-keys", "host").id
+    page = await admin.get(f"/ui/items/private-keys/{key}/history")
+    assert "PRIVATE KEY" not in page.text
+    assert "a secret" in text_of(page)
+    assert (await admin.get("/ui/items/rules/nobody/history")).status_code == 404
 
 
 async def test_what_there_is_to_pick(app: App, admin: Browser) -> None:
