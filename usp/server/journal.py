@@ -50,6 +50,14 @@ class Journal:
         elif self._timer is None:
             self._timer = self._loop.call_later(DELAY, self.flush)
 
+    def tell_dropped(self) -> int:
+        """How many were, in the audit log too, once there is room to say so."""
+        if not self.dropped or self._full():
+            return 0
+        count, self.dropped = self.dropped, 0
+        self.tell({"event": "audit.dropped", "sink": "supervisor", "count": count})
+        return count
+
     def flush(self) -> None:
         """Send what waits, before anything else is sent."""
         if self._timer:

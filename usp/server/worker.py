@@ -335,10 +335,9 @@ class Worker:
         for tunnel in self._tunnels:
             up = sum(link.usable for link in self._links.all() if link.spec.name == tunnel)
             metrics.TUNNEL_LINKS.labels(tunnel).set(up)
-        if self._journal.dropped:
-            log.warn("audit.dropped", events=self._journal.dropped, slot=self._start.slot)
-            metrics.AUDIT_DROPPED_TOTAL.labels("supervisor").inc(self._journal.dropped)
-            self._journal.dropped = 0
+        if dropped := self._journal.tell_dropped():
+            log.warn("audit.dropped", events=dropped, slot=self._start.slot)
+            metrics.AUDIT_DROPPED_TOTAL.labels("supervisor").inc(dropped)
         metrics.QUEUE_DEPTH.labels("supervisor").set(self._channel.queued)
         self._links.measure()
         if not self._channel.queued:

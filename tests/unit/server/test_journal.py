@@ -69,3 +69,19 @@ async def test_what_does_not_fit_or_finds_no_room_is_counted() -> None:
     journal.flush()
     assert channel.names() == [["fits"]]
     assert journal.dropped == 2
+
+
+async def test_what_was_dropped_is_told_once_there_is_room() -> None:
+    channel = Channel()
+    journal = channel.journal()
+    assert journal.tell_dropped() == 0
+    channel.busy = True
+    for _ in range(3):
+        journal.tell({"event": "a"})
+    assert journal.tell_dropped() == 0
+    channel.busy = False
+    assert journal.tell_dropped() == 3
+    journal.flush()
+    (told,) = [json.loads(line) for events in channel.heard for line in events.lines]
+    assert (told["event"], told["sink"], told["count"]) == ("audit.dropped", "supervisor", 3)
+    assert journal.tell_dropped() == 0
