@@ -102,6 +102,7 @@ push {
 events {
   # days                = 90 # to keep what servers tell of partners; 0 = forever
   # administration_days = 0  # to keep what administrators did; 0 = forever
+  # insecure_webhooks = false # true: webhooks may use http, and addresses of this machine and its links
 }
 
 log {

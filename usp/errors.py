@@ -112,6 +112,8 @@ CODES: Final[dict[str, tuple[Kind, str]]] = {
     "database.schema": (Kind.UNAVAILABLE, "the database's schema is not the one this manager needs"),
     "vault.wrong_kek": (Kind.INVALID, "the key-encryption key does not open this database's secrets"),
     "vault.damaged": (Kind.INTERNAL, "a sealed value of the database cannot be opened"),
+    "webhook.exists": (Kind.CONFLICT, "there is a webhook of that name"),
+    "webhook.not_found": (Kind.NOT_FOUND, "there is no such webhook"),
     "internal": (Kind.INTERNAL, "an unexpected failure; the log has the details"),
 }
 """code -> (kind, meaning). `docs/errors.md` is generated from it."""

@@ -394,6 +394,9 @@ class EventSettings(Model):
 
     days: Days = Field(default=90, description="days to keep what servers tell of partners; 0 = forever")
     administration_days: Days = Field(default=0, description="days to keep what administrators did; 0 = forever")
+    insecure_webhooks: bool = Field(
+        default=False, description="webhooks may use http, and addresses of the manager's own machine and its links"
+    )
 
 
 class ManagerSettings(Model):

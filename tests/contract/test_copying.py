@@ -18,7 +18,7 @@ from usp.manager.catalog import EMPTY
 from usp.manager.compile import compile as compiled
 from usp.manager.store import Store, schema
 from usp.manager.store.copying import TABLES, backup, copy, restore
-from usp.manager.store.rows import Event, Factor, RunState, Token
+from usp.manager.store.rows import Event, Factor, RunState, Token, Webhook
 from usp.manager.store.single import only_manager
 from usp.manager.store.upgrade import upgrade
 from usp.secret import Secret
@@ -46,6 +46,9 @@ async def pilot(tmp_path: Path) -> DatabaseSettings:
     await store.factors.put_codes(BOB.id, ["f" * 64])
     await store.users.add_token(Token("t1", "ci", BOB.id, "d" * 64, BOB.role, NOW))
     await store.lockouts.count(["user:x"], lambda subject, failures: None, now=NOW)
+    await store.webhooks.add(
+        Webhook("w1", "siem", "https://hooks.example/", Secret("whsec_x"), NOW, {"action": "file."})
+    )
     await store.preferences.put("guard", {"id": "x"}, author="ann", at=NOW)
     await store.events.add(
         *[Event(ODD, "ann", "item.create", f"rules/{n}", detail={"revision": n}) for n in range(450)]

@@ -33,6 +33,7 @@ from usp.cli import (
     show,
     stored,
     versions,
+    webhooks,
 )
 from usp.cli.client import Client, segment
 from usp.errors import UspError
@@ -316,7 +317,7 @@ for _module in (versions, diagnose, bulk, access, penalties, sessions, balance, 
 main.add_command(shell.completion)
 main.add_command(authority.pki)
 main.add_command(doctor.doctor)
-for _group, (_about, _functions) in (*access.GROUPS.items(), *policy.GROUPS.items()):
+for _group, (_about, _functions) in (*access.GROUPS.items(), *policy.GROUPS.items(), *webhooks.GROUPS.items()):
     _made = main.group(_group, help=_about)(lambda: None)
     for _name, _function in _functions.items():
         command(_function, _made, _name)

@@ -32,6 +32,7 @@ from usp.manager.store import Store
 from usp.manager.store.rows import Event, Role, RunState, Server
 from usp.manager.tickets import Tickets
 from usp.manager.users import Actor, Administrators
+from usp.manager.webhooks import Webhooks
 from usp.model import Deployment, ProxyServer, Record, Tunnel
 from usp.passwords import Passwords
 from usp.settings import ManagerSettings
@@ -84,6 +85,7 @@ class App:
         self.history = History(store)
         self.penalties = Penalties(store, self.controls, self.note)
         self.expiring = Expiring(store, settings)
+        self.webhooks = Webhooks(store, clock, self.note, insecure=settings.events.insecure_webhooks)
 
     async def close(self) -> None:
         self.administrators.close()

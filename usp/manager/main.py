@@ -70,6 +70,7 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     from usp.manager.ui import series
     from usp.manager.ui.site import install
     from usp.manager.web import Web
+    from usp.manager.webhooks import Teller
 
     if settings.encryption.rotation is not None:
         log.warning("kek.rotation", reason="encryption.rotation is set: run `usp-manager rotate-kek`, then remove it")
@@ -80,6 +81,8 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
     collector = Collector(app.store, app.controls, pusher.holdings.holds, clock=app.clock, random=random.random)
     runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
+    insecure = settings.events.insecure_webhooks
+    teller = Teller(app.store, app.clock, random.random, app.note, insecure=insecure)
     state = Readiness(app.store)
     healthy = await health.start(settings.metrics, state.unready)
     helpers = tasks.TaskSet()
@@ -88,6 +91,7 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
         helpers.spawn(pusher.run(), "pusher")
         helpers.spawn(collector.run(), "collector")
         helpers.spawn(runner.run(), "rollouts")
+        helpers.spawn(teller.run(), "webhooks")
         helpers.spawn(state.watch(), "readiness")
         helpers.spawn(_tidy(app.store, settings.events, app.clock), "tidying")
         helpers.spawn(series.watch(app, charted), "charts")

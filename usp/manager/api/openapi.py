@@ -51,6 +51,7 @@ TAGS: Final[Mapping[str, str]] = {
     "servers": "Proxy Servers: what each of them reports, its configuration versions, and pushing new ones.",
     "sessions": "Partners that are connected, on all servers.",
     "events": "The audit trail: every write, login, failure, push, start and stop.",
+    "webhooks": "Who is told of events, by signed requests.",
     "catalog": "All items at once: what is configured, as a file, and back.",
     "history": "What items were before.",
     "diagnose": "What would happen to a connection, and testing it.",

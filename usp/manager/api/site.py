@@ -35,6 +35,7 @@ from usp.manager.api import (
     stream,
     users,
     versions,
+    webhooks,
 )
 from usp.manager.api.auth import TheApp
 from usp.manager.api.middleware import BodyLimit, Bugs, Guarded, Methods, SecurityHeaders
@@ -57,6 +58,7 @@ PARTS: Final = (
     drain,
     balance,
     sessions,
+    webhooks,
     penalties,
     certificates,
     stream,

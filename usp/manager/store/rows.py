@@ -205,6 +205,29 @@ class Source(StrEnum):
     SERVER = "server"
 
 
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who is told of events. `wanted`: as in `Wanted`; `told`: the number of the last event that it is done with."""
+
+    id: str
+    name: str
+    url: str
+    secret: Secret
+    created_at: datetime
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    told: int = 0
+    delivered: int = 0
+    dead: int = 0
+    failures: int = 0
+    failing_since: datetime | None = None
+    retry_at: datetime | None = None
+    error: str = ""
+
+    def due(self, now: datetime) -> bool:
+        return self.retry_at is None or self.retry_at <= now
+
+
 class Wanted(TypedDict, total=False):
     """Which events. Texts: "" is any."""
 

@@ -304,6 +304,27 @@ event_chain = Table(
     PrimaryKeyConstraint("server", "chain", name="usp_event_chain_pk"),
 )
 
+webhook = Table(
+    "usp_webhook",  # who is told of events
+    metadata,
+    Column("id", String(36), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("url", String(2000), nullable=False),
+    Column("sealed", String(400), nullable=False),
+    Column("wanted", Json),
+    Column("enabled", Flag, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("told", BigInt, autoincrement=False, nullable=False),  # number of the last event that it is done with
+    Column("delivered", BigInt, autoincrement=False, nullable=False),
+    Column("dead", BigInt, autoincrement=False, nullable=False),
+    Column("failures", Integer, nullable=False),  # at the event after that one
+    Column("failing_since", UtcTime),
+    Column("retry_at", UtcTime),
+    Column("error", Words(300)),
+    PrimaryKeyConstraint("id", name="usp_webhook_pk"),
+    UniqueConstraint("name", name="usp_webhook_name_uq"),
+)
+
 guard = Table(
     "usp_guard",  # its one row is locked by whoever upgrades the schema
     metadata,

@@ -27,6 +27,7 @@ from usp.manager.store.trails import Trails
 from usp.manager.store.upgrade import check_schema
 from usp.manager.store.users import Users
 from usp.manager.store.versions import Versions
+from usp.manager.store.webhooks import Webhooks
 
 
 class Store:
@@ -43,6 +44,7 @@ class Store:
         self.users = Users(database)
         self.factors = Factors(database, keys)
         self.identities = Identities(database)
+        self.webhooks = Webhooks(database, keys)
         self.lockouts = Lockouts(database)
         self.preferences = Preferences(database)
         self.events = Events(database)
