@@ -98,9 +98,9 @@ class Providers:
         """A bearer token, and the page that was wanted. UspError oidc.refused, oidc.unavailable."""
         settings = self._settings(label)
         facts = await self._tickets.open(TICKET, ticket)
+        if facts is None or facts["provider"] != label:  # anybody can ask for this: it leaves no event
+            raise oidc.refused("this login was not begun here, or long ago: begin again")
         try:
-            if facts is None or facts["provider"] != label:
-                raise oidc.refused("this login was not begun here, or long ago: begin again")
             where, _ = await self._provider(label)
             code = oidc.code_of(answer, facts, where)
             token = await self._exchange(settings, where, code, facts)
