@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.databases import postgres
 from tests.e2e.suite import Suite, running
 from tests.ui.browser import Visitor, chromium
 
@@ -19,7 +20,11 @@ READER = ("reader", "a reader's pass phrase")
 
 @pytest.fixture(scope="session")
 def suite() -> Iterator[Suite]:
-    with running("--workers", "2") as suite:
+    """Two managers on one PostgreSQL, so that a test can look at what another manager did."""
+    with (
+        postgres.running() as database,
+        running("--workers", "2", "--managers", "2", "--database", database.argument()) as suite,
+    ):
         suite.api("POST", "/users", {"username": READER[0], "role": "read_only", "password": READER[1]})
         yield suite
 
@@ -61,5 +66,15 @@ def reader(visitors: Callable[..., Visitor], suite: Suite) -> Visitor:
     """Somebody who may only read, logged in."""
     visitor = visitors()
     visitor.login(*READER)
+    visitor.page.wait_for_url("**/ui/status")
+    return visitor
+
+
+@pytest.fixture
+def elsewhere(visitors: Callable[..., Visitor], suite: Suite) -> Visitor:
+    """An administrator, logged in at the other manager."""
+    visitor = visitors(suite.ready["managers"][1]["url"])
+    who = suite.ready["admin"]
+    visitor.login(who["username"], who["password"])
     visitor.page.wait_for_url("**/ui/status")
     return visitor

@@ -1,0 +1,140 @@
+"""Status is live, on any manager: what happens shows by itself within seconds. A page that stays open stays small."""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import pairwise
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.suite import Suite
+from tests.ui.browser import Visitor, wait_until
+
+LIVE_SECONDS = 3.0
+CLIENT_ROW = "#servers tr:has-text('tunnel-1')"
+
+
+def opened(visitor: Visitor) -> Page:
+    """Status, with the first server's details shown, once its stream runs."""
+    page = visitor.page
+    with page.expect_response(lambda response: "/ui/status/stream" in response.url):
+        page.reload()
+    page.locator("article details").first.evaluate("(details) => { details.open = true }")
+    return page
+
+
+def test_a_client_that_dies_shows_on_the_other_manager(admin: Visitor, elsewhere: Visitor, suite: Suite) -> None:
+    suite.api("POST", "/servers/usp-server-1/push?wait=10", {"force": True})  # by the first manager
+    page = opened(elsewhere)
+    row = page.locator(CLIENT_ROW)
+    expect(row).to_contain_text("usp-client-1 connected")
+    with suite.restartable("clients") as client:
+        client.kill()
+        took = wait_until(lambda: "not connected" in row.inner_text(), 10, "Status shows that the client is gone", page)
+        assert took < LIVE_SECONDS
+        expect(page.locator("#totals")).to_contain_text(re.compile(r"Need a look\s*1"))
+        elsewhere.check()
+        other = elsewhere.tab()
+        other.goto("/ui/dashboard")
+        expect(other.locator(".concerns")).to_contain_text("Proxy Client usp-client-1 on usp-server-1")
+        elsewhere.check(page=other)
+        other.goto("/ui/topology")
+        expect(other.locator(".line-bad")).not_to_have_count(0)
+        elsewhere.check(page=other)
+        other.close()
+        client.start()
+    expect(row).to_contain_text("usp-client-1 connected")
+
+
+def test_start_and_stop(admin: Visitor, elsewhere: Visitor) -> None:
+    page, other = opened(admin), opened(elsewhere)
+    row = "#servers tr:has-text('passthrough')"
+    page.get_by_role("button", name="Stop passthrough on usp-server-1").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Nobody new can come in there")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page.locator(row)).to_contain_text("running")
+    page.get_by_role("button", name="Stop passthrough on usp-server-1").click()
+    dialog.get_by_role("button", name="Go ahead").click()
+    expect(page.locator("#messages")).to_contain_text("Deployment passthrough-on-usp-server-1 will be stopped")
+    for each in (page, other):
+        expect(each.locator(row)).to_contain_text("stopped")
+    admin.check()
+    other.get_by_role("button", name="Start passthrough on usp-server-1").click()
+    for each in (page, other):
+        expect(each.locator(row)).to_contain_text("running")
+
+
+def test_drain(admin: Visitor) -> None:
+    page = opened(admin)
+    page.get_by_role("button", name="Drain usp-server-1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Go ahead").click()
+    expect(page.locator("article summary").first).to_contain_text("drained")
+    page.get_by_role("button", name="Let new sessions in on usp-server-1").click()
+    expect(page.locator("article summary").first).not_to_contain_text("drained")
+
+
+def test_a_reader_sees_no_button_that_would_fail(reader: Visitor) -> None:
+    page = opened(reader)
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    expect(page.get_by_role("button", name="Drain")).to_have_count(0)
+    expect(page.locator(".bar")).to_contain_text("read only")
+    reader.check()
+    for path in ("/ui/servers/usp-server-1", "/ui/servers/usp-server-1/versions/1", "/ui/sessions"):
+        page.goto(path)
+        assert page.locator("main form[method=post]").count() == 0, path
+        reader.check()
+
+
+def test_a_page_that_stays_open_stays_small(admin: Visitor, suite: Suite) -> None:
+    """Many changes later, it has as many nodes and listeners as before."""
+    page = opened(admin)
+    deployment = "/deployments/tcp-on-usp-server-1"
+    row = page.locator("#servers tr:has-text('TCP, passed through')")
+    metrics = admin.context.new_cdp_session(page)
+    metrics.send("Performance.enable")
+
+    def size() -> tuple[float, float]:
+        metrics.send("HeapProfiler.collectGarbage")
+        found = {each["name"]: each["value"] for each in metrics.send("Performance.getMetrics")["metrics"]}
+        return found["Nodes"], found["JSEventListeners"]
+
+    def round_() -> None:
+        for verb, word in (("stop", "stopped"), ("start", "running")):
+            suite.api("POST", f"{deployment}/{verb}")
+            expect(row).to_contain_text(word)
+
+    round_()
+    page.wait_for_timeout(600)
+    before = size()
+    for _ in range(4):
+        round_()
+    page.wait_for_timeout(600)
+    nodes, listeners = size()
+    assert nodes <= before[0] * 1.05 + 50
+    assert listeners <= before[1] + 20
+    assert page.locator("article details").first.get_attribute("open") is not None, "what was opened stays open"
+
+
+def test_what_is_typed_into_the_search_stays(admin: Visitor) -> None:
+    page = opened(admin)
+    field = page.get_by_label("Find servers")
+    field.fill("nothing like it")
+    expect(page.get_by_text("No server matches.")).to_be_visible()
+    field.fill("server-1 running")
+    expect(page.locator("article")).to_be_visible()
+
+
+def test_the_stream_is_not_faster_than_twice_a_second(admin: Visitor, suite: Suite) -> None:
+    page = admin.page
+    page.evaluate("() => { window.heard = [] }")
+    page.evaluate("() => document.addEventListener('htmx:sse:after:message', () => heard.push(Date.now()))")
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        for verb in ("drain", "undrain"):
+            suite.api("POST", f"/servers/usp-server-1/{verb}")
+    heard: list[int] = page.evaluate("() => window.heard")
+    assert heard, "something was told"
+    gaps = [later - earlier for earlier, later in pairwise(heard)]
+    assert sum(gap < 350 for gap in gaps) <= 1, gaps
