@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from usp import __version__, daemon, health, sdnotify, tasks
@@ -37,15 +38,20 @@ async def run(settings: ServerSettings, stop: asyncio.Event) -> None:
     if syslog is not None:
         sending.spawn(syslog.run(), "syslog")
     supervisor = Supervisor(settings, trail.put)
+
+    async def parting() -> None:
+        """The last words of the audit."""
+        await trail.stop()
+        if syslog is not None:
+            await syslog.flush(GOODBYE)
+
     try:
         control = Control(supervisor, trail, settings.web)
         agent = Agent(settings.agent, supervisor.advice)
         healthy = await health.start(settings.metrics, supervisor.unready, supervisor.counted)
         try:
-            await _serve(settings, supervisor, control, agent, trail, audit, stop)
-            await trail.stop()
-            if syslog is not None:
-                await syslog.flush(GOODBYE)
+            await _serve(settings, supervisor, control, agent, audit, parting, stop)
+            await parting()
         finally:
             await agent.close()
             await control.close()
@@ -61,8 +67,8 @@ async def _serve(
     supervisor: Supervisor,
     control: Control,
     agent: Agent,
-    trail: Trail,
     audit: Writer,
+    parting: Callable[[], Awaitable[None]],
     stop: asyncio.Event,
 ) -> None:
     handed = handover.taken(os.environ)
@@ -79,8 +85,11 @@ async def _serve(
     def reload(settings: ServerSettings) -> None:
         tasks.spawn(_reload(control, audit, files, settings), "reload")
 
+    upgrading = tasks.TaskSet()
+
     def upgrade() -> None:
-        tasks.spawn(_upgrade(supervisor, control, trail, audit), "upgrade")
+        if not upgrading:
+            upgrading.spawn(_upgrade(supervisor, control, audit, parting), "upgrade")
 
     daemon.on_reload(reload)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, upgrade)
@@ -92,7 +101,9 @@ async def _serve(
     await supervisor.drain()
 
 
-async def _upgrade(supervisor: Supervisor, control: Control, trail: Trail, audit: Writer) -> None:
+async def _upgrade(
+    supervisor: Supervisor, control: Control, audit: Writer, parting: Callable[[], Awaitable[None]]
+) -> None:
     """Go on as the program that is installed now. If it does not accept the configuration, this one stays."""
     if supervisor.draining:
         return
@@ -105,11 +116,14 @@ async def _upgrade(supervisor: Supervisor, control: Control, trail: Trail, audit
     async def ready() -> None:
         log.info("upgrade.started", version=__version__)
         sdnotify.notify(RELOADING=1)
-        await trail.stop()
+        await parting()
         audit.close()
         logs.shutdown()
 
-    await supervisor.hand_over(control.fileno, ready)
+    try:
+        await supervisor.hand_over(control.fileno, ready)
+    except OSError:  # the audit is closed already: better no service for a moment than one without it
+        os._exit(daemon.FAILED)
 
 
 class _Files:

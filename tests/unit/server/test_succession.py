@@ -51,7 +51,8 @@ async def test_sessions_stay_and_the_life_goes_on(tmp_path: Path) -> None:
 
 async def test_without_a_configuration_and_with_one_that_is_wrong(tmp_path: Path) -> None:
     async with running(tmp_path, workers=1) as daemon:
-        daemon.process.send_signal(signal.SIGUSR2)
+        for _ in range(2):  # at once, which is once
+            daemon.process.send_signal(signal.SIGUSR2)
         await until(lambda: daemon.log().count("daemon.started") == 2, 20)
         await until(lambda: daemon.log().count("worker.started") == 2, 20)
         assert (await daemon.report())["version"] == 0
