@@ -115,7 +115,10 @@ TRANSFER_SECONDS_TOTAL = _counter(
     "side",
 )
 AUDIT_DROPPED_TOTAL = _counter(
-    SERVER, "usp_audit_dropped_total", "Audit lines lost, by what did not keep up: file, managers, syslog", "sink"
+    SERVER,
+    "usp_audit_dropped_total",
+    "Audit lines lost, by what did not keep up: file, managers, syslog, supervisor",
+    "sink",
 )
 VIOLATIONS_TOTAL = _counter(
     SERVER,
