@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.server.gateway import Gateway, Target, rule, serving
 from tests.unit.server.icap_server import CLEAN, INFECTED, Answer, Request, clean, infected, serving_icap
+from usp.policy import Policy
 from usp.server.scanner import HIGH
 from usp.status import Outcome
 
@@ -70,6 +71,21 @@ async def test_a_scanner_that_does_not_keep_up_makes_the_partner_wait(target: Ta
             await file.close()
             assert (target.root / "big").read_bytes() == piece * 24
         assert await gateway.outcome() is Outcome.COMPLETED
+
+
+async def test_with_a_virtual_root_verdicts_are_told_in_the_partners_terms(target: Target) -> None:
+    (target.root / "acme").mkdir()
+    async with serving_icap(clean) as server:
+        made = rule().model_copy(update={"scan": server.scan(), "policy": Policy(root="/acme")})
+        async with serving(target.port, of=made) as gateway:
+            async with gateway.partner() as partner, partner.start_sftp_client() as sftp:
+                file = await sftp.open("/good", "wb")
+                await file.write(b"x")
+                await file.close()
+            await gateway.outcome()
+            (told,) = gateway.told("file.scanned")
+    assert (target.root / "acme" / "good").read_bytes() == b"x"
+    assert (told["path"], told["sent"]) == ("/good", "/acme/good")
 
 
 async def test_an_early_refusal_ends_the_upload(target: Target) -> None:
