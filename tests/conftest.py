@@ -15,6 +15,7 @@ import structlog
 import uvloop
 
 from usp import log
+from usp.settings import LogLevel
 
 HERE = Path(__file__).parent
 ON_BOTH_LOOPS = (
@@ -45,3 +46,4 @@ def _fresh_log() -> Iterator[None]:
     structlog.contextvars.clear_contextvars()
     yield
     log.shutdown()
+    log.set_level(LogLevel.WARN)

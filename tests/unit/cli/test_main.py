@@ -54,17 +54,18 @@ def lines(result: Result) -> list[list[str]]:
 
 
 def test_status(site: StandIn) -> None:
+    seen = {**SERVER, "seen_at": datetime.now(UTC).isoformat()}
     site.answers["GET /servers?limit=500"] = (
         200,
-        {"items": [SERVER, {"name": "s2", "state": "unknown", "seen_at": None}]},
+        {"items": [seen, {"name": "s2", "state": "unknown", "seen_at": None}]},
     )
     result = usp(site, "status")
     assert result.exit_code == 0
     _, _, first, second = lines(result)
     assert first[:5] == ["s1", "rejected", "3", "(wanted:", "4)"]
-    assert first[6:] == ["s", "7", "port", "22", "is", "in", "use"]  # after the seconds since this file was loaded
+    assert first[6:] == ["s", "7", "port", "22", "is", "in", "use"]
     assert second == ["s2", "unknown", "0", "never", "-", "-"]
-    assert json.loads(usp(site, "status", "--json").stdout)["items"][0] == SERVER
+    assert json.loads(usp(site, "status", "--json").stdout)["items"][0] == seen
 
 
 def test_status_of_one(site: StandIn) -> None:

@@ -64,6 +64,7 @@ def test_what_copy_cannot_do_is_said(ready: Place) -> None:
 
 
 def test_a_backup_and_what_becomes_of_it(ready: Place, tmp_path: Path) -> None:
+    ready.run("user", "add", "admin", "--role", "admin", "--password-stdin", input=PASSWORD)
     file = tmp_path / "backup.db"
     done = ready.run("db", "backup", str(file))
     assert (done.exit_code, "to be kept elsewhere" in done.stdout) == (0, True)
