@@ -18,7 +18,7 @@ START: Final = (
     *(f"/ui/{page}" for page in ("status", "dashboard", "sessions", "events", "topology")),
     *(f"/ui/servers/usp-server-1{page}" for page in ("", "/push", "/versions/1")),
 )
-LINK: Final = re.compile(r"^/ui/(?!logout|static|events\.|.*download|.*public)[^#]*$")
+LINK: Final = re.compile(r"^/ui/(?!logout|static|events\.|.*download|.*public|.*\.zip|.*sort=|.*/files?/|kit/)[^#]*$")
 SETTLE_MS: Final = 300
 
 
