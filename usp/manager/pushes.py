@@ -27,6 +27,9 @@ from usp.status import PushState
 POLL_SECONDS: Final = 0.25
 """Between looks at what another manager may have noted; what this one notes rings the bell."""
 
+PLACE_ATTEMPTS: Final = 5
+"""A version that loses a race with another manager is made again, so often at the most."""
+
 Note = Callable[..., Awaitable[None]]
 
 
@@ -110,11 +113,22 @@ class Pushes:
             active = await self.active(server)
             if active is not None and active.number == newest.number:
                 return Pushed(newest, unchanged=True)
-        async with self._store.transaction():
-            version = await self._store.versions.add(
-                server, content, catalog_revision=catalog_revision, author=actor.name, at=self._clock(), comment=comment
-            )
-            await self._note(actor, "push", server, version=version.number, digest=version.digest, **detail)
+        for attempt in range(PLACE_ATTEMPTS):
+            try:
+                async with self._store.transaction():
+                    version = await self._store.versions.add(
+                        server,
+                        content,
+                        catalog_revision=catalog_revision,
+                        author=actor.name,
+                        at=self._clock(),
+                        comment=comment,
+                    )
+                    await self._note(actor, "push", server, version=version.number, digest=version.digest, **detail)
+                break
+            except UspError as error:  # such as when another manager has just seen the server for the first time
+                if error.code != "catalog.conflict" or attempt == PLACE_ATTEMPTS - 1:
+                    raise
         self._bell.ring(server)
         return Pushed(version)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,3 +172,25 @@ async def test_what_is_due(app: App) -> None:
     found = await due()
     assert found.changed
     assert "disabled" in found.problem
+
+
+async def test_a_push_that_lost_a_race_is_made_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    add, lost = app.store.versions.add, 0
+
+    async def losing(*args: Any, **kwargs: Any) -> Version:
+        nonlocal lost
+        lost += 1
+        if lost % 3:
+            raise UspError("catalog.conflict")
+        return await add(*args, **kwargs)
+
+    monkeypatch.setattr(app.store.versions, "add", losing)
+    assert (await app.pushes.push(ADMIN, "server")).version.number == 1
+    assert await actions(app) == [("push", "server")], "told once"
+
+    async def always(*_: Any, **__: Any) -> Version:
+        raise UspError("catalog.conflict")
+
+    monkeypatch.setattr(app.store.versions, "add", always)
+    with pytest.raises(UspError, match="same moment"):
+        await app.pushes.push(ADMIN, "server")
