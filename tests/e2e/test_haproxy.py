@@ -119,6 +119,7 @@ def test_the_trap_of_stick_tables(suite: Suite) -> None:
     source = "127.0.0.10"
     home = served_by(suite, port, source)
     other = TWO if home == ONE else ONE
+    balancer.ask(f"disable agent partners/{home}")  # its `ready` would end the drain
     balancer.ask(f"set server partners/{home} state drain")
     try:
         wait_until(lambda: balancer.status(home).startswith("DRAIN"), 6, "HAProxy drains it")
@@ -128,6 +129,7 @@ def test_the_trap_of_stick_tables(suite: Suite) -> None:
         assert {served_by(suite, port, source) for _ in range(2)} == {other}
     finally:
         balancer.ask(f"set server partners/{home} state ready")
+        balancer.ask(f"enable agent partners/{home}")
     wait_until(lambda: balancer.status(home) == "UP", 10, "it is back")
 
 
