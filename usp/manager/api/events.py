@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from usp.manager.api.auth import Asking, TheApp
 from usp.manager.api.lists import MAX_PAGE, PAGE
@@ -88,12 +89,22 @@ class Chains(Model):
     items: list[Chain]
 
 
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+
+
 def _in_utc(moment: datetime) -> datetime:
     """A time without a zone is meant in UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
+def _written_out(moment: object) -> object:
+    """Not seconds since 1970: a number there is a mistake."""
+    if isinstance(moment, str) and not _DATE.match(moment):
+        raise ValueError("must be a time such as 2026-11-27T08:00:00Z")
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 
 class Filter(BaseModel):

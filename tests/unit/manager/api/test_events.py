@@ -24,7 +24,14 @@ async def test_pages_newest_first(admin: Api) -> None:
 async def test_garbage(admin: Api) -> None:
     for query in ({"after": "x"}, {"after": "-1"}, {"limit": "5000"}, {"action": "x" * 65}):
         refused(await admin("GET", "/events", params=query), 422, "request.invalid")
-    for query in ({"acount": "x"}, {"from": "yesterday"}, {"source": "x"}, {"order": "x"}, {"after": str(2**63)}):
+    for query in (
+        {"acount": "x"},
+        {"from": "yesterday"},
+        {"to": "0.5"},
+        {"source": "x"},
+        {"order": "x"},
+        {"after": str(2**63)},
+    ):
         refused(await admin("GET", "/events", params=query), 422, "request.invalid")
 
 

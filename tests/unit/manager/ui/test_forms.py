@@ -48,7 +48,7 @@ def _plain(field: Any) -> st.SearchStrategy[Any]:
                 "path": st.sampled_from(["/in/**", "~/out/*.csv", "/ a"]),
             }.get(field.name, WORD)
         case Widget.AREA:
-            return TEXT if least == 0 else TEXT.map(lambda text: "x" + text)
+            return TEXT if least == 0 and not field.required else TEXT.map(lambda text: "x" + text)
         case Widget.NUMBER:
             return st.integers(field.limits.get("ge", 0), field.limits.get("le", 99))
         case Widget.CHECK:

@@ -11,7 +11,13 @@ from usp.manager.app import App
 from usp.manager.ui import status
 from usp.manager.ui.site import PARTS
 
-PUBLIC = {("GET", "/login"), ("POST", "/login"), ("GET", "/static/{name}")}
+PUBLIC = {
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("GET", "/static/{name}"),
+    ("GET", "/oidc/{label}"),
+    ("GET", "/oidc/{label}/callback"),
+}
 
 
 HARMLESS = {"/logout", "/login/code", "/explain"}
