@@ -37,7 +37,7 @@ coverage: venv
 	$(BIN)/python -m tests.pure_coverage
 
 unit: venv packages ## Unit, contract and property tests
-	$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests/unit tests/contract tests/fuzz tests/sim
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests/contract tests/sim tests/fuzz tests/unit
 
 sim: venv ## A thousand histories of managers, servers and failures (ARGS="--seed 7": one of them, told)
 	$(BIN)/python -m tests.sim $(ARGS)
@@ -45,11 +45,11 @@ sim: venv ## A thousand histories of managers, servers and failures (ARGS="--see
 e2e: e2e-fast e2e-stock ## End-to-end tests: real daemons, real OpenSSH; with the fast path and without it
 
 e2e-fast: venv packages
-	USP_TEST_FAST_PATH=on $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not alone' tests/e2e
+	USP_TEST_FAST_PATH=on $(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not alone' tests/e2e
 	USP_TEST_FAST_PATH=on $(BIN)/pytest -q -m alone tests/e2e
 
 e2e-stock: venv packages
-	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not alone and not once' tests/e2e
+	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not alone and not once' tests/e2e
 	USP_TEST_FAST_PATH=off $(BIN)/pytest -q -m alone tests/e2e
 
 browser: venv packages .venv/ui.stamp ## Tests of the web UI in a real Chromium

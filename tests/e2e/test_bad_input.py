@@ -47,6 +47,16 @@ def server_log(suite: Suite) -> str:
     return Path(suite.ready["servers"][0]["log"]).read_text()
 
 
+def ends(suite: Suite) -> int:
+    """How many session.ended there are, now that every session which started has its own."""
+
+    def sessions(event: str) -> set[object]:
+        return {line["session"] for line in suite.audit(event)}
+
+    wait_until(lambda: sessions("session.started") <= sessions("session.ended"), 5, "the sessions before are over")
+    return len(suite.audit("session.ended"))
+
+
 def ended(suite: Suite, count: int) -> list[dict[str, object]]:
     """The last session.ended events, once there are more than `count`."""
     wait_until(lambda: len(suite.audit("session.ended")) > count, 5, "the session's end is audited")
@@ -54,7 +64,7 @@ def ended(suite: Suite, count: int) -> list[dict[str, object]]:
 
 
 def test_a_wrong_password_is_refused_by_the_target(suite: Suite) -> None:
-    before, target_log = len(suite.audit("session.ended")), suite.dir / "log" / "target.log"
+    before, target_log = ends(suite), suite.dir / "log" / "target.log"
     seen = len(target_log.read_text())
     done = suite.sftp("pwd\n", password=WRONG, port=suite.ready["listeners"]["passthrough"]["port"])
     assert done.returncode != 0
@@ -68,7 +78,7 @@ def test_a_wrong_password_is_refused_by_the_target(suite: Suite) -> None:
 
 
 def test_a_wrong_password_of_an_account_does_not_reach_the_target(suite: Suite) -> None:
-    before, target_log = len(suite.audit("session.ended")), suite.dir / "log" / "target.log"
+    before, target_log = ends(suite), suite.dir / "log" / "target.log"
     seen = len(target_log.read_text())
     assert suite.sftp("pwd\n", password=WRONG).returncode != 0
     (end,) = ended(suite, before)
@@ -113,14 +123,14 @@ def test_a_changed_host_key_is_refused(suite: Suite) -> None:
 
 def _assert_refused(suite: Suite, outcome: str, code: str) -> None:
     """The partner gets a clean SSH failure, the log has one line with the code."""
-    ends, before = len(suite.audit("session.ended")), server_log(suite)
+    known, before = ends(suite), server_log(suite)
     started = time.monotonic()
     done = suite.sftp("pwd\n")
     assert done.returncode != 0
     assert time.monotonic() - started < 15
     assert "Connection closed" in done.stderr or "disconnect" in done.stderr, done.stderr
     assert "127.0.0.1 port " not in done.stderr.replace(f"port {suite.ready['partner']['port']}", ""), "tells little"
-    assert [end["outcome"] for end in ended(suite, ends)] == [outcome]
+    assert [end["outcome"] for end in ended(suite, known)] == [outcome]
 
     def lines() -> list[str]:
         return [line for line in server_log(suite)[len(before) :].splitlines() if f"code={code} " in line]

@@ -20,6 +20,8 @@ import pytest
 from tests.unit.manager.site import PASSWORD
 from tests.unit.manager.test_main import Place, serving
 
+pytestmark = pytest.mark.once
+
 WRITES = 200
 PROBE = "/items/ip-filters/contended"
 

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.suite import ENV, Suite, alive, running
+
+pytestmark = pytest.mark.once
 
 
 def descendants(pid: int) -> set[int]:

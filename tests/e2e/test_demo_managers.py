@@ -16,6 +16,8 @@ import pytest
 from tests.databases import postgres
 from tests.e2e.suite import ENV, Suite, running, wait_until
 
+pytestmark = pytest.mark.once
+
 OLD_SECONDS = 3.0
 
 

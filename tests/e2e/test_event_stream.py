@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.unit.manager.site import PASSWORD
 from tests.unit.manager.test_main import Place, serving
+
+pytestmark = pytest.mark.once
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import pytest
 from tests.e2e.command_line import await_manager, usp
 from tests.e2e.suite import Suite, running, wait_until
 
+pytestmark = pytest.mark.once
+
 ONE, TWO = "usp-server-1", "usp-server-2"
 
 

@@ -19,6 +19,8 @@ from tests.e2e.suite import ENV, wait_until
 from tests.unit.manager.site import PASSWORD
 from tests.unit.manager.test_main import Place, serving
 
+pytestmark = pytest.mark.once
+
 WRITES = 200
 
 

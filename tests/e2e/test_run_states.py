@@ -13,6 +13,8 @@ import pytest
 from tests.e2e.command_line import await_manager, usp
 from tests.e2e.suite import Suite, running, wait_until
 
+pytestmark = pytest.mark.once
+
 SERVER = "usp-server-1"
 DEPLOYMENT = "partners-on-usp-server-1"
 

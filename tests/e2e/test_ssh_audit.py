@@ -15,6 +15,8 @@ from tests.e2e.suite import Suite
 from usp.algorithms import OFFERS, Profile
 from usp.ssh import keys
 
+pytestmark = pytest.mark.once
+
 PORTS = {profile: 40 + number for number, profile in enumerate(Profile)}
 """Counted from the suite's first."""
 NO_PQ = "does not provide protection against post-quantum attacks"
