@@ -15,7 +15,7 @@ from tests.e2e.suite import ROOT, Suite
 from tests.unit.manager.site import PASSWORD
 from tests.unit.manager.test_main import Place, serving
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.once]
 UNCHANGED = "0 would be created, 0 would be changed, 0 would be deleted"
 
 

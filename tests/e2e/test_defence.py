@@ -21,6 +21,8 @@ import pytest
 
 from tests.e2e.suite import Suite, running, wait_until
 
+pytestmark = pytest.mark.once
+
 STORM = 300
 SPRAY = 60
 GUILTY, INNOCENT, KNOWN = "127.0.0.2", "127.0.0.3", "127.0.0.4"

@@ -14,8 +14,11 @@ import time
 from pathlib import Path
 
 import paramiko
+import pytest
 
 from tests.e2e.suite import Suite, alive, sha256, wait_until
+
+pytestmark = pytest.mark.once
 
 MIB = int(os.environ.get("USP_TEST_HANDOVER_MIB", "32"))
 

@@ -15,6 +15,8 @@ from tests import ports
 from tests.e2e.command_line import usp
 from tests.e2e.suite import Suite, random_file, running, sha256, wait_until
 
+pytestmark = pytest.mark.once
+
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
 ONE, TWO = "usp-server-1", "usp-server-2"
 

@@ -27,6 +27,8 @@ from tests.e2e.load import Load
 from tests.e2e.suite import Restartable, Suite, alive, running, wait_until
 from tests.e2e.test_haproxy import Balancer, two_ranges
 
+pytestmark = pytest.mark.once
+
 ROUNDS = int(os.environ.get("USP_KILL_ROUNDS", "0"))
 PARTNERS = 30
 SERVERS, MANAGERS = range(3), range(2)

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from tests.e2e.suite import ENV, Suite, running
 from usp import pki
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.once]
 
 PASSWORDS = {
     name: f"SECRET-{name}-zq9Xw4Kp"

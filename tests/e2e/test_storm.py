@@ -18,6 +18,8 @@ import pytest
 from tests.e2e.storm import GUILTY, SHARES, SOURCES, Kind, Storm
 from tests.e2e.suite import Suite, running, wait_until
 
+pytestmark = pytest.mark.once
+
 COUNT = int(os.environ.get("USP_STORM", "600"))
 WARM_UP = max(200, COUNT // 3)
 LOGIN_TIMEOUT = 4.0
