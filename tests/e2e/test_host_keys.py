@@ -10,6 +10,8 @@ import pytest
 
 from tests.e2e.suite import Suite
 
+pytestmark = pytest.mark.once
+
 NODE = ("name", "priority", "ip_filter", "rule", "host_keys")
 
 

@@ -19,6 +19,8 @@ import pytest
 from tests.e2e.login_site import RULES, Seen, Site
 from tests.e2e.partners import CLIENTS, Offer
 
+pytestmark = pytest.mark.once
+
 TABLE = {
     #                                        1     2     3     6        7        8        9
     "all is right":                        ("p+", "p+", "p+", "k~ p+", "k~ p+", "k+",    "k+"),

@@ -19,6 +19,8 @@ from tests.e2e.sshd import Sshd
 from tests.e2e.suite import Suite, running, wait_until
 from tests.e2e.test_targets import banner
 
+pytestmark = pytest.mark.once
+
 PARTNER, GATEWAY = "127.0.0.5", "127.0.0.1"
 NODE = ("name", "host", "port", "host_keys")
 LISTENER = ("name", "address", "port", "type", "ip_filter", "target_host", "target_port")
