@@ -14,7 +14,8 @@ help: ## Show this list
 run: .venv/run.stamp .venv/ui.stamp ## Bring up the whole suite and print how to connect (ARGS="--servers 2" passes flags)
 	@exec $(BIN)/usp-demo $(ARGS)
 
-test: venv packages ## Everything that CI checks (JOBS=6 runs six tests at a time instead of three)
+test: ## Everything that CI checks (JOBS=6 runs six tests at a time instead of three)
+	$(MAKE) -j2 venv packages
 	$(MAKE) -j2 check
 	$(MAKE) unit e2e browser
 

@@ -18,6 +18,8 @@ import pytest
 from tests.e2e.suite import ENV, Suite, alive, wait_until
 from usp.ssh import keys
 
+pytestmark = pytest.mark.once
+
 WRONG = "a-wrong-Password-8931"
 
 

@@ -14,6 +14,8 @@ import pytest
 from tests.e2e.login_site import RULES, Seen, Site
 from tests.e2e.partners import Offer, openssh
 
+pytestmark = pytest.mark.once
+
 ITS_OWN_ORDER = "gssapi-with-mic,hostbased,publickey,keyboard-interactive,password"
 ANOTHER = "another-Password-1"
 

@@ -15,6 +15,8 @@ from asyncssh.packet import Boolean, String, UInt32
 
 from tests.e2e.suite import Suite, wait_until
 
+pytestmark = pytest.mark.once
+
 ADDRESS = String("127.0.0.1") + UInt32(22)
 FORWARD = ADDRESS + ADDRESS
 CHANNELS = {

@@ -17,6 +17,8 @@ import pytest
 from tests.e2e.sshd import Sshd
 from tests.e2e.suite import Suite, running, wait_until
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def direct_suite() -> Iterator[Suite]:
