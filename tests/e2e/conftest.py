@@ -5,27 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from typing import Final
 
 import pytest
 
 from tests.e2e.login_site import Site
 from tests.e2e.suite import Suite, alive, running
-
-LONGEST: Final = (
-    "test_upgrade",
-    "test_kill_all",
-    "test_targets",
-    "test_storm",
-    "test_demo",
-    "test_run_states",
-    "test_handover",
-)
-"""Files that take long with few tests: begun last, they would keep one process busy when the others are done."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session")

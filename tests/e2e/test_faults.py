@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.command_line import await_manager
 from tests.e2e.suite import Suite, alive, random_file, sha256, wait_until
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.once]
 
 
 def slots_in_use(suite: Suite) -> int:

@@ -27,7 +27,7 @@ from tests.e2e.suite import ENV, ROOT, Restartable, Suite, running, wait_until
 from tests.e2e.test_haproxy import Balancer, two_ranges
 from usp.snapshot import PROTOCOL
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.long]
 
 REAL = os.environ.get("USP_TEST_OLD_RELEASE")
 OLD = "0.0.9"
