@@ -239,6 +239,7 @@ def conversation(rng: random.Random) -> int:
         while not played.closed and rng.random() < 0.7 and (said := played.answer()):
             if rng.random() < hot / 3:
                 said, count = mutated(rng, said), count + 1
+                played.target.open.pop(int.from_bytes(said[5:9], "big"), None)  # it may answer another request now
             played.from_target(said)
         played.judge()
     played.check_bounds()
