@@ -72,7 +72,7 @@ def test_login_and_end_say_which_target() -> None:
 def test_a_file_has_one_event_and_an_open_only_if_it_failed() -> None:
     told = Told()
     story = told.story()
-    story.at_target = lambda path: b"/root" + path
+    story.at_target = lambda path: b"/srv" + path
     spent = Spent(3.0, 2.0, 0.0, 1.0, 0.0)
     before = metrics.TRANSFER_SECONDS_TOTAL.labels("partners", "partner")._value.get()
     story.records(
@@ -83,7 +83,7 @@ def test_a_file_has_one_event_and_an_open_only_if_it_failed() -> None:
             FileClosed(b"/a", True, False, 5, 0, 0, 0, spent=spent),
         ]
     )
-    assert [(fact["event"], fact["sent"]) for fact in told] == [("file.opened", "/root/b"), ("file.closed", "/root/a")]
+    assert [(fact["event"], fact["sent"]) for fact in told] == [("file.opened", "/srv/b"), ("file.closed", "/srv/a")]
     assert metrics.TRANSFER_SECONDS_TOTAL.labels("partners", "partner")._value.get() == before + 2.0
 
 
