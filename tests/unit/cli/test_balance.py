@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cli.stand_in import StandIn, stand_in
+from tests.unit.cli.stand_in import StandIn
 from usp.cli import balance
 from usp.cli.main import main
 
@@ -17,18 +16,9 @@ POST = "POST /servers/s1/drain"
 SESSION = {"id": "x1", "server": "s1", "listener": "partners", "peer": "192.0.2.7:1", "since": 1.0, "username": "acme"}
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("tls")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(running: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balance, "LOOK_SECONDS", 0.01)
-    running.answers.clear()
-    running.asked.clear()
-    return running
 
 
 def usp(site: StandIn, *arguments: str) -> Result:

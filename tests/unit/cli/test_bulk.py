@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cli.stand_in import StandIn, stand_in
+from tests.unit.cli.stand_in import StandIn
 from usp.cli.main import main
 
 ITEMS = {"ip-filters": [{"name": "office"}], "private-keys": [{"name": "k", "private_key": "***"}]}
@@ -25,19 +24,6 @@ PLAN = {
     ],
     "unchanged": 3,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("tls")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(running: StandIn) -> StandIn:
-    running.answers.clear()
-    running.asked.clear()
-    return running
 
 
 def usp(site: StandIn, *arguments: str, stdin: str = "") -> Result:

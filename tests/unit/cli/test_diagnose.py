@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cli.stand_in import StandIn, stand_in
+from tests.unit.cli.stand_in import StandIn
 from usp.cli.main import main
 
 ASK = ("explain", "--server", "s", "--listener", "l", "--source", "192.0.2.7", "--user", "u")
@@ -26,19 +24,6 @@ KEYS = [
     {"type": "ecdsa-sha2-nistp256", "bits": 256, "fingerprint": "SHA256:known", "line": "ecdsa C", "pinned": False},
 ]
 SCAN = "POST /outbound-nodes/out/scan-host-key"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("tls")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(running: StandIn) -> StandIn:
-    running.answers.clear()
-    running.asked.clear()
-    return running
 
 
 def usp(site: StandIn, *arguments: str, input: str | None = None) -> Result:

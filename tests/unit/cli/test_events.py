@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cli.stand_in import StandIn, stand_in
+from tests.unit.cli.stand_in import StandIn
 from usp.chain import Chain, Link
 from usp.cli import events
 from usp.cli.main import main
@@ -29,20 +28,7 @@ CLOSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("tls")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(running: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for variable in ("USP_URL", "USP_CA", "USP_TOKEN"):
-        monkeypatch.delenv(variable, raising=False)
-    running.answers.clear()
-    running.asked.clear()
-    return running
+pytestmark = pytest.mark.usefixtures("unconfigured")
 
 
 def usp(*arguments: str, env: dict[str, str] | None = None) -> Result:

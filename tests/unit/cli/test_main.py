@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.cli.stand_in import StandIn, stand_in
+from tests.unit.cli.stand_in import StandIn
 from usp.cli.main import main
 
 SERVER = {
@@ -30,19 +29,6 @@ SERVER = {
                    {"client": "d", "state": "down"}]}
     ],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("tls")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(running: StandIn) -> StandIn:
-    running.answers.clear()
-    running.asked.clear()
-    return running
 
 
 def usp(site: StandIn, *arguments: str, **env: str) -> Result:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,24 +11,16 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from tests.unit.cli.stand_in import StandIn, stand_in
+from tests.unit.cli.stand_in import StandIn
 from usp.cli import shell
 from usp.cli.main import connect, main
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("tls")) as found:
-        yield found
-
-
 @pytest.fixture
-def site(running: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    for name, value in running.env().items():
+def site(site: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    for name, value in site.env().items():
         monkeypatch.setenv(name, value)
-    running.answers.clear()
-    running.asked.clear()
-    return running
+    return site
 
 
 def offered(*words: str) -> list[str]:
