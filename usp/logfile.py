@@ -1,6 +1,6 @@
 """Appending lines to a file or to standard output without ever blocking the caller: one queue, one thread per `Writer`.
 
-Every line is one write to a descriptor opened with O_APPEND, so several processes may share a file. A process that was
+Whole lines are written, to a descriptor opened with O_APPEND, so several processes may share a file. A process that was
 given `max_size` rotates the file (renames it to PATH.20261123T120000.000000Z and prunes old ones); every process looks
 once a second whether PATH still is the file that it has open, so outside tools may rotate, too.
 """
@@ -13,7 +13,7 @@ import re
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,11 @@ from usp.errors import UspError
 
 QUEUE_LIMIT: Final = 10_000
 LOOK_INTERVAL: Final = 1.0
+REST: Final = 0.05
+"""Seconds from one write to the next. A line that comes alone is written at once; those that come in between wait for
+each other: to wake the thread for each of them costs more than what it writes, and holds up who put it."""
+FULL: Final = 500
+"""With so many lines waiting, it does not rest."""
 DAY: Final = 86_400
 STDOUT: Final = 1
 
@@ -44,6 +49,7 @@ class Writer:
         self._on_dropped = on_dropped
         self._limit = limit
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._hurry = threading.Event()
         self._output = LogFile(path, max_size, max_backups, max_age) if path else _Stdout()
         self._thread = threading.Thread(target=self._work, name=f"log {path or 'stdout'}", daemon=True)
         self._thread.start()
@@ -58,6 +64,8 @@ class Writer:
             self.dropped += 1
             return False
         self._queue.put(line)
+        if self._queue.qsize() == FULL:
+            self._hurry.set()
         return True
 
     def reopen(self) -> None:
@@ -66,13 +74,22 @@ class Writer:
     def close(self, timeout: float = 2.0) -> None:
         """Write what is queued; give up after `timeout` seconds (the output may be blocked for good)."""
         self._queue.put(None)
+        self._hurry.set()
         self._thread.join(timeout)
 
     def _work(self) -> None:
-        while (line := self._queue.get()) is not None:
-            self._write(line)
-            if self._queue.empty():
+        going = True
+        while going:
+            waiting = [self._queue.get()]
+            while waiting[-1] is not None and len(waiting) < FULL and not self._queue.empty():
+                waiting.append(self._queue.get())
+            going = waiting[-1] is not None
+            for lines in packed([line for line in waiting if line is not None]):
+                self._write(lines)
+            if going and self._queue.empty():
                 self._report()
+                self._hurry.wait(REST)
+                self._hurry.clear()
         self._report()
         self._output.close()
 
@@ -80,13 +97,27 @@ class Writer:
         """Say in the log itself that lines are missing, as soon as there is room."""
         if self.dropped > self._reported and self._on_dropped is not None:
             lost, self._reported = self.dropped - self._reported, self.dropped
-            self._write(self._on_dropped(lost))
+            self._write([self._on_dropped(lost)])
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: Sequence[bytes]) -> None:
         try:
-            self._output.write(line)
+            self._output.write(b"".join(lines))
         except OSError:  # disk full, read-only, closed pipe: service goes on, the counter tells
-            self.dropped += 1
+            self.dropped += len(lines)
+
+
+def packed(lines: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """As many together as go into a pipe in one piece, whoever else writes to it (pipe(7), PIPE_BUF); or one."""
+    together: list[bytes] = []
+    room = select.PIPE_BUF
+    for line in lines:
+        if together and len(line) > room:
+            yield together
+            together, room = [], select.PIPE_BUF
+        together.append(line)
+        room -= len(line)
+    if together:
+        yield together
 
 
 class _Stdout:

@@ -16,7 +16,7 @@ import pytest
 
 from usp import logfile
 from usp.errors import UspError
-from usp.logfile import LogFile, Writer
+from usp.logfile import LogFile, Writer, packed
 
 
 @contextmanager
@@ -192,3 +192,29 @@ writer.close()
 def test_after_a_full_disk_the_next_line_is_whole(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "x.log")], check=True, timeout=30)
     assert (tmp_path / "x.log").read_text().split() == ["whole", "cut", "next"]
+
+
+def test_lines_that_come_while_it_rests_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfile, "REST", 60.0)
+    monkeypatch.setattr(logfile, "FULL", 4)
+    reading, writing = os.pipe()
+    monkeypatch.setattr(logfile, "STDOUT", writing)
+    writer = Writer("")
+    writer.put(b"alone\n")
+    assert os.read(reading, 65536) == b"alone\n"
+    time.sleep(0.2)  # it rests
+    for number in range(4):
+        writer.put(b"%d\n" % number)
+    assert os.read(reading, 65536) == b"0\n1\n2\n3\n", "so many do not wait"
+    writer.put(b"last\n")
+    writer.close(timeout=30.0)
+    assert os.read(reading, 65536) == b"last\n", "nor does the end"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_what_is_written_together_fits_a_pipe_in_one_piece() -> None:
+    short, long = b"x" * 1000, b"x" * 5000
+    assert [len(lines) for lines in packed([short] * 9)] == [4, 4, 1]
+    assert list(packed([short, long, short])) == [[short], [long], [short]]
+    assert list(packed([b"one"])) == [[b"one"]]

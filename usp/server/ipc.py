@@ -1,4 +1,7 @@
-"""How messages.py travels: one JSON object per packet of an AF_UNIX SEQPACKET socket, file descriptors beside it.
+"""How messages.py travels: JSON lines in packets of an AF_UNIX SEQPACKET socket, file descriptors beside them.
+
+What is said at one time goes in one packet (`post` takes several messages): a packet costs both sides a system call,
+and the receiver a wake-up.
 
 Who owns a descriptor: `send` and `post` leave the caller's descriptors to the caller (the kernel, or the queue, holds
 its own reference); those that `receive` returns belong to the caller, who closes them. They are close-on-exec.
@@ -51,6 +54,7 @@ class Channel(Generic[Incoming]):
         self._sock = sock
         self._incoming = incoming
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._arrived: deque[Incoming] = deque()  # the rest of a packet
         self._turn = 0
         self._waiting: asyncio.Future[None] | None = None
         self._watched = False
@@ -71,9 +75,10 @@ class Channel(Generic[Incoming]):
         except ConnectionError:
             return False
 
-    def post(self, message: Model, fds: Sequence[int] = ()) -> None:
-        """Send as soon as there is room. To a side that is gone it is lost, as the other side's EOF tells."""
-        packet = message.model_dump_json(context=REVEAL).encode()
+    def post(self, *messages: Model, fds: Sequence[int] = ()) -> None:
+        """Send as soon as there is room, in one packet. To a side that is gone it is lost, as the other side's EOF
+        tells."""
+        packet = "\n".join(message.model_dump_json(context=REVEAL) for message in messages).encode()
         if len(packet) > MAX_PACKET:
             raise UspError("internal", "a message between supervisor and worker is too long", size=len(packet))
         if self._sock.fileno() < 0:
@@ -89,6 +94,8 @@ class Channel(Generic[Incoming]):
 
     async def receive(self) -> tuple[Incoming, tuple[int, ...]] | None:
         """The next message and its descriptors, or None when the other side is gone and all it said was received."""
+        if self._arrived:
+            return self._arrived.popleft(), ()
         while True:
             self._turn = (self._turn + 1) % _TURN
             if not self._turn:
@@ -174,7 +181,9 @@ class Channel(Generic[Incoming]):
         try:
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise UspError("internal", "a message between supervisor and worker was cut off")
-            return self._incoming.validate_json(packet), fds
+            message, *rest = map(self._incoming.validate_json, packet.split(b"\n"))
+            self._arrived.extend(rest)
+            return message, fds
         except ValidationError:
             close_all(fds)
             raise UspError("internal", "a message between supervisor and worker is malformed") from None

@@ -1,8 +1,8 @@
 """The journal: facts for the audit log on a worker's way to the supervisor, several in one packet.
 
 A packet and a wake-up of the supervisor for each fact would cost more than a small file's transfer. So lines wait for
-others, a hundredth of a second at most, and not once something else is said of the same session (`flush`). When the
-supervisor does not keep up, facts are dropped and counted.
+others, a twentieth of a second at most, and go along with what else is said of a session (`taken`). When the supervisor
+does not keep up, facts are dropped and counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import orjson
 from usp.server.audit import JsonValue
 from usp.server.messages import Events
 
-DELAY: Final = 0.01
+DELAY: Final = 0.05
 """Seconds that a line waits for others."""
 FULL: Final = 16 << 10
 """Bytes that do not wait any longer."""
@@ -59,10 +59,14 @@ class Journal:
         return count
 
     def flush(self) -> None:
-        """Send what waits, before anything else is sent."""
+        """Send what waits."""
+        for events in self.taken():
+            self._post(events)
+
+    def taken(self) -> tuple[Events, ...]:
+        """What waits, to be sent before something else and in the same packet."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        if self._lines:
-            lines, self._lines, self._size = self._lines, [], 0
-            self._post(Events(lines=tuple(lines)))
+        lines, self._lines, self._size = self._lines, [], 0
+        return (Events(lines=tuple(lines)),) if lines else ()

@@ -142,7 +142,7 @@ class Worker:
     async def prepare(self, snapshot: Snapshot, memfd: int) -> tuple[Complaint, ...]:
         """Have it read the snapshot and keep it aside; its complaints, of which death and silence are two."""
         answer = self._prepared[snapshot.version] = asyncio.get_running_loop().create_future()
-        self.channel.post(Prepare(version=snapshot.version), [memfd])
+        self.channel.post(Prepare(version=snapshot.version), fds=[memfd])
         try:
             return await asyncio.wait_for(answer, PREPARE_TIMEOUT)
         except TimeoutError:

@@ -33,6 +33,11 @@ PAUSE: Final = 10.0
 """Seconds between events about lines that were dropped."""
 GOODBYE: Final = 2.0
 """Seconds that managers get to fetch the last lines."""
+PACE: Final = 0.25
+"""Seconds from one answer to a manager who waits to the next, so that under load each has many lines in it: an HTTP
+request for every line would cost as much as the login that it tells of."""
+BEHIND: Final = 500
+"""With so many lines to fetch, a manager is not made to wait."""
 RECENT: Final = 60.0
 """A manager that has not asked for so long does not come for the last lines."""
 
@@ -95,6 +100,8 @@ class Trail:
         self._news = asyncio.Event()
         self._emptied = asyncio.Event()
         self._fetched: float | None = None
+        self._answered = -PACE
+        self._ending = asyncio.Event()
         self._closing = False
         spool.begin(found.last.seq + 1 - len(found.lines))
         for line in found.lines:
@@ -122,11 +129,12 @@ class Trail:
             self._spool.stored(stored.seq)
             if not self._spool:
                 self._emptied.set()
-        if not self._spool and patience and not self._closing:
-            self._news.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), patience)
-            self._fetched = self._loop.time()
+        if patience and not self._closing:
+            await self._pace(patience)
+            if not self._spool:
+                self._news.clear()
+                await _within(patience, self._news)
+            self._fetched = self._answered = self._loop.time()
         return self._spool.batch(size)
 
     async def stop(self) -> None:
@@ -134,12 +142,18 @@ class Trail:
         if self._timer is not None:
             self._tell_dropped()
         self.tell(STOPPED)
+        self._ending.set()
         recently = self._fetched is not None and self._fetched > self._loop.time() - RECENT
         if recently and self._spool:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), GOODBYE)
+            await _within(GOODBYE, self._emptied)
         self._closing = True
         self._news.set()
+
+    async def _pace(self, patience: float) -> None:
+        """Wait for the turn of the next answer, unless there is much to fetch, or the end is near."""
+        rest = min(self._answered + PACE - self._loop.time(), patience)
+        if rest > 0 and len(self._spool) < BEHIND:
+            await _within(rest, self._ending)
 
     def _append(self, line: str) -> None:
         linked = self._chain.link(line)
@@ -168,3 +182,9 @@ class Trail:
             log.error("audit.dropped", sink=sink, count=count)
             self.tell("audit.dropped", sink=sink, count=count)
         self._told += news
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Until it is set, or so long."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)

@@ -24,6 +24,7 @@ from usp import log as logs
 from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
 from usp.log import get_logger
+from usp.model import Model
 from usp.passwords import REMEMBERED_SECONDS, Passwords
 from usp.server import ipc, messages, probe
 from usp.server.barred import Barred
@@ -206,8 +207,7 @@ class Worker:
             log.error("session.crashed", exc_info=exc, session=ticket.session)
         finally:
             self._sessions.pop(ticket.session, None)
-            self._journal.flush()
-            self._channel.post(messages.SessionEnded(session=ticket.session, outcome=outcome))
+            self._tell(messages.SessionEnded(session=ticket.session, outcome=outcome))
             self._forget()
 
     def _session(self, ticket: messages.Partner) -> Session | Direct:
@@ -241,9 +241,13 @@ class Worker:
     def _decided(self, session: str, admitted: bool, username: str) -> None:
         """The supervisor keeps the ledger."""
         if admitted:
-            self._channel.post(messages.Authenticated(session=session, username=username))
+            self._tell(messages.Authenticated(session=session, username=username))
         else:
-            self._channel.post(messages.LoginFailed(session=session, username=username[:MAX_USERNAME]))
+            self._tell(messages.LoginFailed(session=session, username=username[:MAX_USERNAME]))
+
+    def _tell(self, message: Model) -> None:
+        """With what the audit log is to hear until then."""
+        self._channel.post(*self._journal.taken(), message)
 
     def _tunnel_socket(self, message: messages.TunnelSocket, sock: socket.socket) -> None:
         current = self._versions.get(self._current)

@@ -87,6 +87,17 @@ async def test_many_messages_in_a_row(ends: Ends) -> None:
     assert [await supervisor.receive() for _ in range(150)] == [(Ready(pid=pid), ()) for pid in range(150)]
 
 
+async def test_what_is_said_together_comes_in_one_packet(ends: Ends) -> None:
+    supervisor, worker = ends
+    said = (Events(lines=('{"event":"a\\nb"}',)), Ready(pid=1), Ready(pid=2))
+    worker.post(*said)
+    worker.post(Ready(pid=3))
+    worker.close()
+    packet = supervisor._sock.recv(ipc.MAX_PACKET, socket.MSG_PEEK)
+    assert packet.count(b"\n") == 2
+    assert [await supervisor.receive() for _ in range(5)] == [*((each, ()) for each in said), (Ready(pid=3), ()), None]
+
+
 async def test_descriptors_travel_and_are_close_on_exec(ends: Ends) -> None:
     supervisor, worker = ends
     read, write = os.pipe()
@@ -137,7 +148,7 @@ async def test_a_full_socket_refuses_send_and_queues_posts_in_order(ends: Ends) 
     count = fill(supervisor)
     assert count > 100
     fd = ipc.to_memfd(b"snapshot")
-    supervisor.post(Prepare(version=5), [fd])
+    supervisor.post(Prepare(version=5), fds=[fd])
     os.close(fd)
     supervisor.post(Commit(version=5))
     assert supervisor.queued == 2
@@ -161,7 +172,7 @@ async def test_closing_a_full_socket_frees_queued_descriptors(ends: Ends, side: 
     supervisor, worker = ends
     fill(supervisor)
     fd = ipc.to_memfd(b"snapshot")
-    supervisor.post(Prepare(version=5), [fd])
+    supervisor.post(Prepare(version=5), fds=[fd])
     os.close(fd)
     if side == "ours":
         supervisor.close()

@@ -28,11 +28,11 @@ async def test_what_is_told_within_a_moment_goes_together() -> None:
     for name in "abc":
         journal.tell({"event": name})
     assert not channel.heard
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
     assert channel.names() == [["a", "b", "c"]]
     assert json.loads(channel.heard[0].lines[0])["time"].endswith("Z")
     journal.tell({"event": "d"})
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
     assert channel.names() == [["a", "b", "c"], ["d"]]
 
 
@@ -43,8 +43,20 @@ async def test_a_flush_sends_at_once_what_waits_and_only_that() -> None:
     journal.tell({"event": "a"})
     journal.flush()
     assert channel.names() == [["a"]]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
     assert len(channel.heard) == 1
+
+
+async def test_what_waits_may_go_along_with_something_else() -> None:
+    channel = Channel()
+    journal = channel.journal()
+    assert journal.taken() == ()
+    journal.tell({"event": "a"})
+    journal.tell({"event": "b"})
+    (events,) = journal.taken()
+    assert [json.loads(line)["event"] for line in events.lines] == ["a", "b"]
+    await asyncio.sleep(0.2)
+    assert not channel.heard
 
 
 async def test_many_do_not_wait_and_every_packet_fits() -> None:

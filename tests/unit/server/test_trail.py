@@ -121,6 +121,28 @@ async def test_what_waits_for_news_gets_them() -> None:
     assert await trail.fetch(Link("", chain, 2), FULL, 0.01) == []
 
 
+async def test_who_waits_gets_the_next_lines_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PACE", 60.0)
+    monkeypatch.setattr(module, "BEHIND", 3)
+    trail = made()
+    chain = "00000000000000aa"
+    assert len(await trail.fetch(Link("", chain, 0), FULL, 5.0)) == 1
+    trail.put('{"event":"a"}')
+    assert events(await trail.fetch(Link("", chain, 1), FULL, 0)) == ["a"], "who does not wait gets what is there"
+    assert events(await trail.fetch(Link("", chain, 1), FULL, 0.01)) == ["a"], "nobody waits longer than he will"
+    asked = asyncio.get_running_loop().create_task(trail.fetch(Link("", chain, 1), FULL, 50.0))
+    await asyncio.sleep(0.01)
+    trail.put('{"event":"b"}')
+    trail.put('{"event":"c"}')
+    await asyncio.sleep(0.01)
+    assert not asked.done()
+    assert events(await trail.fetch(Link("", chain, 1), FULL, 50.0)) == ["a", "b", "c"], "who is behind is not held up"
+    stopping = asyncio.get_running_loop().create_task(trail.stop())
+    assert events(await asyncio.wait_for(asked, 5.0)) == ["a", "b", "c", "audit.stopped"]
+    await trail.fetch(Link("", chain, 5), FULL, 0)
+    await stopping
+
+
 async def test_the_end_waits_for_a_manager_that_is_there() -> None:
     trail = made()
     chain = "00000000000000aa"

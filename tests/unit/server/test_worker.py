@@ -48,7 +48,7 @@ class Supervised:
 
     async def prepare(self, made: Snapshot) -> messages.Prepared:
         fd = ipc.to_memfd(made.to_wire())
-        self.channel.post(messages.Prepare(version=made.version), (fd,))
+        self.channel.post(messages.Prepare(version=made.version), fds=[fd])
         os.close(fd)
         return await self.hear(messages.Prepared, version=made.version)
 
@@ -250,7 +250,7 @@ async def test_tunnel_sockets(target: Target) -> None:
         for tunnel in ("t1", "t2"):  # t1 has no clients, t2 is unknown
             ours, theirs = socket.socketpair()
             socket_message = messages.TunnelSocket(link=tunnel, tunnel=tunnel, peer_host="192.0.2.1", peer_port=5)
-            it.channel.post(socket_message, (theirs.fileno(),))
+            it.channel.post(socket_message, fds=[theirs.fileno()])
             theirs.close()
             await it.hear(messages.LinkChanged, link=tunnel, state=LinkState.DOWN)
             ours.close()
