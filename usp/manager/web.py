@@ -15,6 +15,10 @@ from usp.settings import ManagerWeb
 from usp.tasks import spawn
 
 GRACE_SECONDS = 3
+"""For requests that are being answered when the end comes."""
+
+FLUSH_SECONDS = 0.5
+"""For answered ones to reach their reader, and for its TLS goodbye: one that reads nothing would not say it."""
 
 
 class _Server(uvicorn.Server):
@@ -71,5 +75,10 @@ class Web:
 
     async def stop(self) -> None:
         self._server.should_exit = True
-        if self._task is not None:
-            await self._task
+        if self._task is None:
+            return
+        while self._server.server_state.tasks and not self._task.done():
+            await asyncio.sleep(0.05)
+        await asyncio.wait([self._task], timeout=FLUSH_SECONDS)
+        self._server.force_exit = True
+        await self._task

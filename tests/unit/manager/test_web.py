@@ -136,3 +136,20 @@ async def test_streams_do_not_hold_it_up(settings: ManagerWeb, monkeypatch: pyte
         started = loop.time()
         await web.stop()
         assert loop.time() - started < 2.0
+
+
+async def test_nor_does_who_says_no_goodbye(settings: ManagerWeb, caplog: pytest.LogCaptureFixture) -> None:
+    """A socket that nobody reads leaves TLS's close_notify without an answer."""
+
+    def silent() -> ssl.SSLSocket:
+        context = ssl.create_default_context(cadata=CA.cert)
+        found = context.wrap_socket(socket.create_connection(("127.0.0.1", settings.port)), server_hostname="127.0.0.1")
+        found.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return found
+
+    async with serving(hello, settings) as web:
+        connected = await asyncio.to_thread(silent)
+        await asyncio.sleep(0.1)
+        await web.stop()
+        connected.close()
+    assert not [record for record in caplog.records if "exceeded" in record.getMessage()]
