@@ -17,7 +17,7 @@ run: .venv/run.stamp .venv/ui.stamp ## Bring up the whole suite and print how to
 test: ## Everything that CI checks (JOBS=6 runs six tests at a time instead of three)
 	$(MAKE) -j2 venv packages
 	$(MAKE) -j2 check
-	$(MAKE) unit e2e-fast
+	USP_TEST_COVERED=yes $(MAKE) unit e2e-fast
 	$(MAKE) -j2 e2e-stock browser
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules

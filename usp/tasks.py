@@ -19,18 +19,16 @@ from usp.log import get_logger
 log = get_logger(__name__)
 T = TypeVar("T")
 
-YOUNG: Final = 10_000
-"""Objects that may come into being before Python looks for garbage among them (its default, 700, is less than a login
-makes). What is there before the loop starts, modules and classes, is never looked through again."""
-
 _running: Final[set[asyncio.Task[Any]]] = set()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` on a new event loop: uvloop, or stock asyncio where USP_LOOP=asyncio asks for it."""
+    """Run `main` on a new event loop: uvloop, or stock asyncio where USP_LOOP=asyncio asks for it.
+
+    What is there before, modules and classes, is never looked through for garbage again.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG)
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     if os.environ.get("USP_LOOP") == "asyncio":
         factory = asyncio.new_event_loop

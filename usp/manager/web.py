@@ -77,8 +77,8 @@ class Web:
         self._server.should_exit = True
         if self._task is None:
             return
-        while self._server.server_state.tasks and not self._task.done():
-            await asyncio.sleep(0.05)
+        if self._server.server_state.tasks:
+            await asyncio.wait(self._server.server_state.tasks, timeout=GRACE_SECONDS)
         await asyncio.wait([self._task], timeout=FLUSH_SECONDS)
         self._server.force_exit = True
         await self._task
