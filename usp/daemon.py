@@ -85,6 +85,7 @@ def run_daemon(name: str, model: type[Settings], config: str, run: Run[Settings]
     with exiting(name):
         settings = load(model, config, os.environ)
         log.setup(_log_settings(settings), name)
+        log.context(**{name.removeprefix("usp-"): getattr(settings, "name", None)})
         hardening.give_up()
         tasks.run(_supervised(name, model, config, settings, run))
         log.shutdown()
@@ -147,7 +148,7 @@ async def _supervised(name: str, model: type[Settings], config: str, settings: S
     interval = sdnotify.watchdog_interval()
     if interval is not None:
         helpers.spawn(_feed_watchdog(interval), "watchdog")
-    _log.info("daemon.started", version=__version__, pid=os.getpid(), config=config)
+    _log.info("daemon.started", release=__version__, pid=os.getpid(), config=config)
     try:
         await run(settings, stop)
     except UspError as error:

@@ -4,6 +4,9 @@ A line is an event with fields: `log.info("session.ended", outcome="completed")`
 event loop: a line that does not fit the queue is dropped and counted. Several processes may append to one file (one
 O_APPEND write per line); only the one told to rotates it, the others notice that the file has been replaced.
 
+Every line says who speaks (`context`: the server, its configuration) and, where `bound`, in which session. Warnings and
+errors that repeat are told a few times and then summed up (`usp.repeats`), refusals too; other lines are all told.
+
 Libraries that log through `logging` come out here too, at the levels of `_LIBRARIES`.
 """
 
@@ -14,8 +17,10 @@ import logging
 import os
 import re
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -25,6 +30,7 @@ import structlog
 
 from usp.errors import UspError
 from usp.logfile import STDOUT, Writer
+from usp.repeats import WINDOW, Key, Repeats
 from usp.secret import Secret
 from usp.settings import LogFormat, LogLevel, LogSettings
 
@@ -53,7 +59,10 @@ class _State:
         self.format = LogFormat.TEXT
         self.journal = False  # standard output is systemd's journal
         self.component = "usp"
+        self.context: dict[str, Any] = {}
         self.writer: Writer | None = None
+        self.repeats = Repeats()
+        self.counting = threading.Lock()  # lines come from threads, too
 
 
 class Logger(structlog.BoundLoggerBase):
@@ -97,7 +106,7 @@ class _Sink:
 def get_logger(name: str) -> Logger:
     """The logger of a module; `name` is for the reader of the code only, the log tells events."""
     del name
-    return Logger(_Sink(), [structlog.contextvars.merge_contextvars, _expand, _rendered], {})
+    return Logger(_Sink(), [structlog.contextvars.merge_contextvars, _expand, _once, _rendered], {})
 
 
 def bound(**fields: Any) -> AbstractContextManager[Any]:
@@ -110,10 +119,22 @@ def bind(**fields: Any) -> None:
     structlog.contextvars.bind_contextvars(**fields)
 
 
+def unbind() -> None:
+    """From here on this task speaks for nobody in particular."""
+    structlog.contextvars.clear_contextvars()
+
+
+def context(**fields: Any) -> None:
+    """From now on every line of this process says so, unless it says otherwise itself. None takes a field back."""
+    known = {**_state.context, **fields}
+    _state.context = {name: value for name, value in known.items() if value is not None}
+
+
 def setup(settings: LogSettings, component: str, *, rotate: bool = True) -> None:
     """Direct this process's log. Exactly one of the processes that share a file has `rotate`."""
     shutdown()
     _state.component = component
+    _state.repeats = Repeats()
     _state.format = settings.format
     _state.journal = not settings.path and _is_journal(os.environ.get("JOURNAL_STREAM", ""))
     _state.writer = Writer(
@@ -122,6 +143,7 @@ def setup(settings: LogSettings, component: str, *, rotate: bool = True) -> None
         max_backups=settings.max_backups,
         max_age=settings.max_age,
         on_dropped=_dropped_line,
+        summaries=lambda: _summaries(time.monotonic()),
     )
     set_level(settings.level)
     logging.root.handlers[:] = [_Bridge()]
@@ -164,11 +186,23 @@ def _dropped_line(count: int) -> bytes:
     return _render(LogLevel.WARN, "log.dropped", {"lines": count}).encode()
 
 
+def _summaries(now: float) -> Iterator[bytes]:
+    """A line for each whose repetitions were held back, once its time is over."""
+    with _state.counting:
+        due = _state.repeats.due(now)
+    for key, count in due.items():
+        line = _render(key.level, key.event, {**dict(key.told), "repeated": count})
+        yield line.encode("utf-8", "backslashreplace")
+
+
 def shutdown() -> None:
     """Write what is queued, for a moment at most. Later lines go to stderr."""
     writer, _state.writer = _state.writer, None
     if writer is not None:
+        for line in _summaries(time.monotonic() + WINDOW):
+            writer.put(line)
         writer.close()
+    _state.context = {}
 
 
 # --- from an event to a line ---
@@ -183,6 +217,22 @@ _PRIORITY: Final[Mapping[LogLevel, str]] = {
 """How a line begins that the journal is to file under its level (sd-daemon(3)); the journal takes it off."""
 
 _BARE: Final = re.compile(r"[\w./:@+,*-]+")
+
+_TELLING: Final = (
+    "code",
+    "reason",
+    "outcome",
+    "listener",
+    "target",
+    "address",
+    "tunnel",
+    "server",
+    "slot",
+    "sink",
+    "what",
+)
+"""By these fields a line says the same as another one. (Of a bug and of libraries: by the words, too.)"""
+_WORDS: Final = ("error", "message")
 
 
 def _expand(_: Any, __: str, fields: Fields) -> Fields:
@@ -201,14 +251,28 @@ def _expand(_: Any, __: str, fields: Fields) -> Fields:
     return fields
 
 
+def _once(_: Any, __: str, fields: Fields) -> Fields:
+    """Nothing, of a warning or refusal that was told often enough."""
+    level = LogLevel(fields["_level"])
+    limited = RANK[level] >= RANK[LogLevel.WARN] or fields["event"].endswith(".refused")
+    if not limited or _state.writer is None:
+        return fields
+    names = _TELLING if "code" in fields else (*_TELLING, *_WORDS)
+    key = Key(level, fields["event"], tuple((name, str(fields[name])) for name in names if name in fields))
+    with _state.counting:
+        held = _state.repeats.holds(key, time.monotonic())
+    if held:
+        raise structlog.DropEvent
+    return fields
+
+
 def _rendered(_: Any, __: str, fields: Fields) -> str:
     return _render(fields.pop("_level"), fields.pop("event"), fields)
 
 
 def _render(level: str, event: str, fields: Fields) -> str:
-    return (
-        f"{_PRIORITY[LogLevel(level)]}{_line(level, event, fields)}" if _state.journal else _line(level, event, fields)
-    )
+    line = _line(level, event, {**fields, **{name: at for name, at in _state.context.items() if name not in fields}})
+    return f"{_PRIORITY[LogLevel(level)]}{line}" if _state.journal else line
 
 
 def _line(level: str, event: str, fields: Fields) -> str:

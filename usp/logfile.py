@@ -13,7 +13,7 @@ import re
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -42,11 +42,14 @@ class Writer:
         max_backups: int = 0,
         max_age: int = 0,
         on_dropped: Callable[[int], bytes] | None = None,
+        summaries: Callable[[], Iterable[bytes]] | None = None,
         limit: int = QUEUE_LIMIT,
     ) -> None:
         self.dropped = 0
         self._reported = 0
         self._on_dropped = on_dropped
+        self._summaries = summaries  # lines that are due by themselves: asked for once a second
+        self._next_summary = 0.0
         self._limit = limit
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
@@ -80,18 +83,32 @@ class Writer:
     def _work(self) -> None:
         going = True
         while going:
-            waiting = [self._queue.get()]
+            waiting = [self._next()]
             while waiting[-1] is not None and len(waiting) < FULL and not self._queue.empty():
                 waiting.append(self._queue.get())
             going = waiting[-1] is not None
-            for lines in packed([line for line in waiting if line is not None]):
+            for lines in packed([line for line in waiting if line]):
                 self._write(lines)
+            self._sum_up()
             if going and self._queue.empty():
                 self._report()
                 self._hurry.wait(REST)
                 self._hurry.clear()
         self._report()
         self._output.close()
+
+    def _next(self) -> bytes | None:
+        """A line, None for the end; "" when it is time to see what is due."""
+        try:
+            return self._queue.get(timeout=None if self._summaries is None else LOOK_INTERVAL)
+        except queue.Empty:
+            return b""
+
+    def _sum_up(self) -> None:
+        if self._summaries is not None and time.monotonic() >= self._next_summary:
+            self._next_summary = time.monotonic() + LOOK_INTERVAL
+            for line in self._summaries():
+                self._write([line])
 
     def _report(self) -> None:
         """Say in the log itself that lines are missing, as soon as there is room."""
@@ -183,7 +200,10 @@ class LogFile:
         if os.fstat(self._fd).st_size == 0:
             return
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        self._path.rename(f"{self._path}.{stamp}")
+        try:
+            self._path.rename(f"{self._path}.{stamp}")
+        except OSError:  # of a directory that cannot be written: better a file that grows than lines that are lost
+            return
         self._open()
         for old in self._superfluous():
             old.unlink(missing_ok=True)

@@ -8,14 +8,16 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from usp import log
+from usp import log, logfile
 from usp.errors import Problem, UspError
+from usp.repeats import PER_KEY, Repeats
 from usp.secret import Secret
 from usp.settings import LogFormat, LogLevel, LogSettings
 
@@ -231,3 +233,58 @@ def test_the_journal_is_told_the_level(journal: bool) -> None:
     with open(reading) as output:
         begins = [line[:3] for line in output]
     assert begins == (["<7>", "<7>", "<6>", "<4>", "<3>"] if journal else ["202"] * 5)
+
+
+def test_every_line_says_who_speaks_unless_it_says_otherwise(path: Path) -> None:
+    start(path)
+    log.context(server="s1", configuration=3)
+    logger.info("one")
+    log.context(configuration=4, server=None)
+    logger.info("two", configuration=3)
+    log.setup(LogSettings(path=str(path)), "usp-test")  # a context belongs to the log that was set up
+    logger.info("three")
+    assert lines(path) == [
+        "INFO  usp-test one server=s1 configuration=3",
+        "INFO  usp-test two configuration=3",
+        "INFO  usp-test three",
+    ]
+
+
+def test_warnings_that_repeat_are_summed_up(path: Path) -> None:
+    start(path)
+    log.context(server="s1")
+    for number in range(PER_KEY + 5):
+        error = UspError("target.unreachable", f"no route, try {number}")
+        logger.warn("session.failed", exc_info=error, listener="a", session=number)
+        logger.info("session.ended", outcome="completed")
+    logger.warn("session.failed", exc_info=UspError("target.unreachable"), listener="b", session=99)
+    told = lines(path)
+    assert sum("session.ended" in line for line in told) == PER_KEY + 5
+    failed = [line for line in told if "session.failed" in line]
+    assert len(failed) == PER_KEY + 2
+    assert failed[-2].endswith("listener=b session=99 server=s1")
+    assert failed[-1] == ("WARN  usp-test session.failed code=target.unreachable listener=a repeated=5 server=s1")
+
+
+def test_bugs_that_differ_are_told(path: Path) -> None:
+    start(path)
+    for number in range(PER_KEY + 5):
+        logger.error("session.crashed", exc_info=ValueError(number))
+        logger.error("session.crashed", exc_info=ValueError("same"))
+    told = lines(path)
+    assert all(any(f"ValueError: {number}" in line for line in told) for number in range(PER_KEY + 5))
+    assert sum("ValueError: same" in line and "repeated" not in line for line in told) == PER_KEY
+    assert any('error="ValueError: same" repeated=5' in line for line in told)
+
+
+def test_repetitions_are_summed_up_while_nothing_else_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfile, "LOOK_INTERVAL", 0.02)
+    start(path)
+    monkeypatch.setattr(log._state, "repeats", Repeats(1, 10, 0.05))
+    for _ in range(3):
+        logger.error("accept.paused", reason="Too many open files")
+    deadline = time.monotonic() + 10
+    while "repeated=2" not in path.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert lines(path)[1] == 'ERROR usp-test accept.paused reason="Too many open files" repeated=2'

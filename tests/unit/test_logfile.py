@@ -218,3 +218,18 @@ def test_what_is_written_together_fits_a_pipe_in_one_piece() -> None:
     assert [len(lines) for lines in packed([short] * 9)] == [4, 4, 1]
     assert list(packed([short, long, short])) == [[short], [long], [short]]
     assert list(packed([b"one"])) == [[b"one"]]
+
+
+def test_a_file_that_cannot_be_rotated_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as in a directory that became read-only."""
+
+    def refused(self: Path, target: str) -> Path:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "rename", refused)
+    path = tmp_path / "x.log"
+    with appending(path, max_size=10) as file:
+        file.write(b"line 1\n")
+        file.write(b"line 2\n")
+    assert path.read_text() == "line 1\nline 2\n"
+    assert backups(path) == []

@@ -26,7 +26,7 @@ from usp.server.messages import Partner
 from usp.server.meter import Meter
 from usp.server.session import AGAIN, Limits
 from usp.server.splice import Side, Splice, close
-from usp.server.story import Story
+from usp.server.story import Story, names_of
 from usp.server.throttle import Throttle, keys
 from usp.server.tunnels import Link
 from usp.snapshot import DirectSpec, ListenerSpec
@@ -64,8 +64,9 @@ class Direct:
         self._limits = limits
         self._find_link = link
         self._link: Link | None = None
-        names = {"session": self.id, "listener": listener.name, "peer": self._peer}
-        self._story = Story(tell, listener.name, {**names, "target": f"{self._to.host}:{self._to.port}"})
+        self._story = Story(
+            tell, listener.name, names_of(ticket, listener.name, target=f"{self._to.host}:{self._to.port}")
+        )
         self._loop = asyncio.get_running_loop()
         self._limited = throttle, keys("listener", listener.id)
         self._join: Splice | Forward | None = None

@@ -114,7 +114,7 @@ async def _upgrade(
         return
 
     async def ready() -> None:
-        log.info("upgrade.started", version=__version__)
+        log.info("upgrade.started", release=__version__)
         sdnotify.notify(RELOADING=1)
         await parting()
         audit.close()

@@ -37,7 +37,7 @@ from usp.server.pool import Destination, Lease, Pool
 from usp.server.prepared import Door
 from usp.server.scanner import Scanner, Way
 from usp.server.screening import Screening
-from usp.server.story import Story
+from usp.server.story import Story, names_of
 from usp.server.throttle import Throttle, keys
 from usp.server.trials import Trial, free
 from usp.server.tunnels import Link
@@ -123,9 +123,8 @@ class Session:
         self._header = b""
         self._limits = limits
         self._find_link = link
-        names = {"session": self.id, "listener": door.listener.name, "peer": self._peer}
-        self._story = Story(tell, door.listener.name, names)
-        self._story.describe(node=door.node.name, rule=door.node.rule.name, configuration=ticket.version)
+        self._story = Story(tell, door.listener.name, names_of(ticket, door.listener.name))
+        self._story.describe(node=door.node.name, rule=door.node.rule.name)
         self._decided = decided
         self._barred = barred
         self._pool = pool or Pool(Watch(lambda path: link(), lambda health: None, limits.connect), limits.connect)

@@ -12,14 +12,21 @@ from typing import Final
 from usp import metrics
 from usp.log import get_logger
 from usp.server.audit import JsonValue, facts, sent
+from usp.server.messages import Partner
 from usp.sftp.records import Denied, FileClosed, Observed, Opened, Record, Scanned, Spent, printable
 from usp.ssh import connect
 from usp.status import Outcome
 
 log = get_logger(__name__)
 
-LOGGED: Final = ("node", "username", "root")
+LOGGED: Final = ("node", "root")
 """What the log is told of who it was; the audit log is told all."""
+
+
+def names_of(ticket: Partner, listener: str, **more: JsonValue) -> dict[str, JsonValue]:
+    """What a session is called from its first moment on."""
+    peer = f"{ticket.peer_host}:{ticket.peer_port}"
+    return {"session": ticket.session, "listener": listener, "peer": peer, "configuration": ticket.version, **more}
 
 
 class Story:
@@ -45,7 +52,9 @@ class Story:
 
     def named(self, username: str) -> None:
         if username:
-            self.describe(username=printable(username.encode("utf-8", "backslashreplace")))
+            named = {"username": printable(username.encode("utf-8", "backslashreplace"))}
+            self.names = {**self.names, **named}
+            self.describe(**named)
 
     def partner(self, connection: connect.ServerConnection) -> None:
         """It is logged in, on this connection."""

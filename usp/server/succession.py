@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from usp import log as logs
 from usp import plan as planning
 from usp import tasks
 from usp.plan import Endpoint, Spec
@@ -83,6 +84,7 @@ class Succession:
         """Everything but accepting: workers first."""
         self._boot, self._started_at, self._orders = handed.boot, handed.started_at, dict(handed.orders)
         self.snapshot = handed.taken_snapshot()
+        logs.context(configuration=self.snapshot.version if self.snapshot else None)
         for worker in handed.old_workers():
             slot = self._new_slot(-worker.process.pid)
             self._leaving.append(slot)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from usp import __version__, diagnosis, metrics, tasks
+from usp import log as logs
 from usp import plan as planning
 from usp.diagnosis import Diagnosis
 from usp.errors import Problem, UspError
@@ -263,6 +264,7 @@ class Supervisor(Succession):
     def _commit(self, snapshot: Snapshot, plan: Plan, bound: Bound, workers: Sequence[Worker]) -> None:
         """The step that cannot fail: there is no await in it."""
         self.snapshot = snapshot
+        logs.context(configuration=snapshot.version)
         for worker in workers:
             worker.commit(snapshot.version)
         for slot in self.slots:

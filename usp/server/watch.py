@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import asyncssh
 
+from usp import log as logs
 from usp import metrics, tasks
 from usp.log import get_logger
 from usp.server.messages import TargetHealth
@@ -86,6 +87,7 @@ class Watch:
 
     async def _probe(self, place: Place) -> None:
         """Until it is up again, or matters no more."""
+        logs.unbind()  # it is no session's business any more
         log.warn("target.down", address=str(place))
         try:
             while place in self._places and self._targets.down(place):

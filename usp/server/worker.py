@@ -177,6 +177,7 @@ class Worker:
 
     def _commit(self, version: int) -> None:
         self._current, self._preparing = version, 0
+        logs.context(configuration=version)
         self._throttle.serve(self._versions[version].limits)
         self._links.retain(self._versions[version].snapshot)
         self._watch.serve(self._versions[version].snapshot)
@@ -201,7 +202,8 @@ class Worker:
                 outcome = Outcome.DRAINED
             else:
                 session = self._sessions[ticket.session] = self._session(ticket)
-                outcome = await session.run(sock)
+                with logs.bound(session=ticket.session, configuration=ticket.version):
+                    outcome = await session.run(sock)
         except Exception as exc:
             sock.close()
             log.error("session.crashed", exc_info=exc, session=ticket.session)
@@ -362,6 +364,7 @@ async def _main(fd: int) -> None:
         settings = ServerSettings.model_validate_json(start.settings)
         fastpath.switch(settings.server.fast_path)
         logs.setup(settings.log, f"usp-server/{start.slot}", rotate=False)
+        logs.context(server=start.server)
         hardening.give_up()
         asyncio.get_running_loop().set_exception_handler(_unhandled)
         await Worker(channel, start, settings).run()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from usp import metrics
+from usp import log, metrics
 from usp.scan import Finding
 from usp.server.audit import JsonValue
-from usp.server.story import Story
+from usp.server.messages import Partner
+from usp.server.story import Story, names_of
+from usp.settings import LogSettings
 from usp.sftp.records import Changed, Denied, FileClosed, Opened, Scanned, Spent
 from usp.status import Outcome
 
@@ -91,3 +95,26 @@ def test_a_probe_is_no_story(capsys: pytest.CaptureFixture[str]) -> None:
     told = Told()
     told.story().ended(Outcome.PROBE, 0, 0)
     assert told == []
+
+
+def test_the_log_is_told_the_names_of_the_audit_log(tmp_path: Path) -> None:
+    ticket = Partner(session="s1", listener="id", node="id", version=7, peer_host="192.0.2.1", peer_port=5)
+    path = tmp_path / "log"
+    log.setup(LogSettings(path=str(path)), "usp-test")
+    log.context(server="dmz-1", configuration=8)
+    told: list[dict[str, JsonValue]] = []
+    story = Story(told.append, "partners", names_of(ticket, "partners"))
+    story.named("acme")
+    story.ended(Outcome.COMPLETED, 1, 2)
+    log.shutdown()
+    line = path.read_text()
+    who = {
+        "session": "s1",
+        "listener": "partners",
+        "peer": "192.0.2.1:5",
+        "configuration": 7,
+        "username": "acme",
+    }
+    said = {**who, "server": "dmz-1", "outcome": "completed"}
+    assert {f"{name}={value}" for name, value in said.items()} <= set(line.split())
+    assert told[-1].items() >= who.items()
