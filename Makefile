@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock e2e-long browser screenshots fuzz docs docs-check debs bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock e2e-long scorecard soak browser screenshots fuzz docs docs-check debs bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -43,9 +43,11 @@ coverage: venv
 # A test that failed beside others is played once more without them: on a small machine they take each other's time.
 AGAIN = --lf --lfnf=none
 
+UNIT = tests/contract tests/sim tests/fuzz tests/faults tests/unit
+
 unit: venv packages ## Unit, contract and property tests
-	$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests/contract tests/sim tests/fuzz tests/unit || \
-	    $(BIN)/pytest -q $(AGAIN) tests/contract tests/sim tests/fuzz tests/unit
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'not long' $(UNIT) || \
+	    $(BIN)/pytest -q $(AGAIN) -m 'not long' $(UNIT)
 
 sim: venv ## A thousand histories of managers, servers and failures (ARGS="--seed 7": one of them, told)
 	$(BIN)/python -m tests.sim $(ARGS)
@@ -64,7 +66,14 @@ e2e-stock: venv packages
 	    $(BIN)/pytest -q $(AGAIN) -m 'not once' tests/e2e
 
 e2e-long: venv packages ## A rolling upgrade of all daemons under load, and the like
-	$(BIN)/pytest -q -m long tests/e2e
+	$(BIN)/pytest -q -m long tests/e2e tests/faults
+
+scorecard: venv packages ## Every fault on purpose, and docs/reliability.md with what was measured (ARGS="client link")
+	$(BIN)/python -m tests.faults $(ARGS)
+
+soak: venv packages ## The whole suite under a mixed load (ARGS="--minutes 30"), into docs/reliability/
+	$(BIN)/python -m tests.faults.soak $(ARGS)
+	$(BIN)/python -m tests.faults --page
 
 browser: export PYTEST_XDIST_WORKER = gw7
 browser: venv packages .venv/ui.stamp ## Tests of the web UI in a real Chromium

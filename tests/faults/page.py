@@ -1,0 +1,107 @@
+"""docs/reliability.md: made from the scorecard's rows, what playing them gave (figures.json), and the defects found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults.defects import DEFECTS
+from tests.faults.scorecard import ROWS, Row
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
+FIGURES: Final = HERE / "figures.json"
+PAGE: Final = ROOT / "docs" / "reliability.md"
+
+HEAD: Final = """\
+# Reliability: the scorecard
+
+<!-- Made by `make scorecard` from tests/faults/. -->
+
+What USP promises: an operation that the partner was told succeeded has succeeded at the target, byte for byte. Whatever
+dies, only the sessions on it end, cleanly, and the next login works.
+
+Here is every fault that we break it with on purpose: how, what must hold (a test fails if it does not), and what was
+measured. All tests run real daemons, real OpenSSH and real files; every upload that was acknowledged is compared with
+what lies at the target. The machine had two cores; all processes ran on it, and other work beside them: times are those
+of a busy machine. `make scorecard` plays everything again and writes this page (`ARGS="client link"`: some rows), as
+root on Debian for all of it; `make soak` plays the long mixed load ([below](#soak)).
+
+How faults are made: `tests/faults/proxy.py` is a TCP proxy that delays, narrows, resets, swallows (a host that is gone:
+no FIN, no RST) and cuts in the middle; `tests/faults/line.py` does it packet by packet with a TUN device, so that the
+kernel's own TCP sees loss and reordering; processes are killed with SIGKILL; disks are small file systems that fill up;
+limits are set on running processes (`prlimit`). Where a call fails at its n-th time, for every n, a wrapper of the
+tests does it: production code has no switch for it.
+"""
+
+
+@dataclass(frozen=True)
+class Played:
+    test: str
+    outcome: str
+    seconds: float
+    figures: Sequence[str]
+
+
+def kept() -> dict[str, list[Played]]:
+    if not FIGURES.exists():
+        return {}
+    found: dict[str, list[dict[str, Any]]] = json.loads(FIGURES.read_text())
+    return {row: [Played(**each) for each in played] for row, played in found.items()}
+
+
+def keep(row: Row, played: Sequence[Played]) -> None:
+    rows = kept() | {row.name: list(played)}
+    named = {name: [asdict(each) for each in rows[name]] for name in sorted(rows)}
+    FIGURES.write_text(json.dumps(named, indent=1) + "\n")
+
+
+def write() -> None:
+    PAGE.write_text(text())
+
+
+def text() -> str:
+    return "".join(f"{line}\n" for line in _lines(kept()))
+
+
+def _lines(figures: dict[str, list[Played]]) -> Iterator[str]:
+    yield HEAD
+    yield "## At a glance\n"
+    yield "| fault | tests | result |"
+    yield "|---|---|---|"
+    for row in ROWS:
+        played = figures.get(row.name, [])
+        yield f"| [{row.fault}](#{row.name}) | {len(played)} | {_verdict(played)} |"
+    yield ""
+    for row in ROWS:
+        yield from _row(row, figures.get(row.name, []))
+    yield "## Defects found on the way\n"
+    yield "Each was mended, and has a test that failed before.\n"
+    yield "| what was wrong | test |"
+    yield "|---|---|"
+    for defect in DEFECTS:
+        yield f"| {defect.what} | `{defect.test}` |"
+
+
+def _verdict(played: Sequence[Played]) -> str:
+    if not played:
+        return "not played"
+    failed = sum(each.outcome == "failed" for each in played)
+    skipped = sum(each.outcome == "skipped" for each in played)
+    return f"{failed} failed" if failed else f"passed ({skipped} could not be played here)" if skipped else "passed"
+
+
+def _row(row: Row, played: Sequence[Played]) -> Iterator[str]:
+    yield f"### {row.name}\n"
+    yield f"**{row.fault[:1].upper()}{row.fault[1:]}.**\n"
+    yield f"* Provoked: {row.provoked}"
+    yield f"* Asserted: {row.asserted}"
+    yield f"* Tests: {', '.join(f'`{test}`' for test in row.tests)}\n"
+    figures = [line for each in played for line in each.figures]
+    if figures:
+        yield "Measured:\n"
+        yield from (f"* {line}" for line in figures)
+        yield ""
