@@ -103,7 +103,7 @@ def test_it_resets_refuses_and_cuts(proxy: FaultProxy) -> None:
     with pytest.raises(ConnectionResetError):
         said(proxy)
     proxy.refuse = False
-    proxy.trip = Trip("there", 4, "hole")
+    proxy.trip = Trip("back", 4, "hole")
     with connected(proxy) as sock:
         sock.sendall(b"123456")
         assert sock.recv(10) == b"1234", "stuck in the middle"
