@@ -14,6 +14,7 @@ from tests.faults.scorecard import ROWS, Row
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 FIGURES: Final = HERE / "figures.json"
+SOAK: Final = ROOT / "docs" / "reliability" / "soak.json"
 PAGE: Final = ROOT / "docs" / "reliability.md"
 
 HEAD: Final = """\
@@ -78,12 +79,44 @@ def _lines(figures: dict[str, list[Played]]) -> Iterator[str]:
     yield ""
     for row in ROWS:
         yield from _row(row, figures.get(row.name, []))
+    yield from _soak()
+    yield "## Fuzz\n"
+    yield "`make fuzz` plays property tests and mutated packets for long, and says how many, and what it found.\n"
     yield "## Defects found on the way\n"
     yield "Each was mended, and has a test that failed before.\n"
     yield "| what was wrong | test |"
     yield "|---|---|"
     for defect in DEFECTS:
         yield f"| {defect.what} | `{defect.test}` |"
+
+
+def _soak() -> Iterator[str]:
+    yield "## Soak\n"
+    yield (
+        "`make soak`: two servers with two workers each, their clients, a manager; partners upload small and big files, "
+        "download, rename, remove, list and break off; strangers come with wrong passwords, garbage, half a key "
+        "exchange and silence; workers of the second server and its client are killed, new versions are pushed. What "
+        "is never killed must not grow. At the end every byte of every acknowledged file is compared.\n"
+    )
+    if not SOAK.exists():
+        yield "Not played.\n"
+        return
+    found = json.loads(SOAK.read_text())
+    killed = ", ".join(f"{times} times a {what}" for what, times in found["killed"].items())
+    strangers = sum(found["strangers"].values())
+    yield f"* {found['minutes']:.0f} minutes, {found['sessions']} sessions, {found['megabytes']} MiB relayed"
+    yield f"* acknowledged: {', '.join(f'{times} {act}' for act, times in found['done'].items() if ' ' not in act)}"
+    yield f"* killed: {killed}; {found['pushed']} pushes to both servers; {strangers} connections of strangers"
+    yield (
+        f"* {found['files']} files compared at the end, {found['compared']} MiB: 0 wrong bytes, 0 lost; what was removed "
+        "is gone, a rename whose answer was lost is done or not done"
+    )
+    yield f"* grown: {', '.join(found['problems']) or 'nothing'}\n"
+    yield "| held, after a quarter of the time -> at the end | " + " | ".join(found["held"]) + " |"
+    yield "|---|" + "---|" * len(found["held"])
+    for daemon in sorted(next(iter(found["held"].values()))):
+        yield f"| {daemon} | " + " | ".join("{:g} -> {:g}".format(*of[daemon]) for of in found["held"].values()) + " |"
+    yield "\n![Memory, descriptors, threads and tasks of each daemon over the soak](reliability/soak.svg)\n"
 
 
 def _verdict(played: Sequence[Played]) -> str:
