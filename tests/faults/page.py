@@ -93,8 +93,8 @@ def _lines(figures: dict[str, list[Played]]) -> Iterator[str]:
 def _soak() -> Iterator[str]:
     yield "## Soak\n"
     yield (
-        "`make soak`: two servers with two workers each, their clients, a manager; partners upload small and big files, "
-        "download, rename, remove, list and break off; strangers come with wrong passwords, garbage, half a key "
+        "`make soak`: two servers with two workers each, their clients, a manager; partners upload small and big "
+        "files, download, rename, remove, list and break off; strangers come with wrong passwords, garbage, half a key "
         "exchange and silence; workers of the second server and its client are killed, new versions are pushed. What "
         "is never killed must not grow. At the end every byte of every acknowledged file is compared.\n"
     )
@@ -108,8 +108,8 @@ def _soak() -> Iterator[str]:
     yield f"* acknowledged: {', '.join(f'{times} {act}' for act, times in found['done'].items() if ' ' not in act)}"
     yield f"* killed: {killed}; {found['pushed']} pushes to both servers; {strangers} connections of strangers"
     yield (
-        f"* {found['files']} files compared at the end, {found['compared']} MiB: 0 wrong bytes, 0 lost; what was removed "
-        "is gone, a rename whose answer was lost is done or not done"
+        f"* {found['files']} files compared at the end, {found['compared']} MiB: 0 wrong bytes, 0 lost; what was "
+        "removed is gone, a rename whose answer was lost is done or not done"
     )
     yield f"* grown: {', '.join(found['problems']) or 'nothing'}\n"
     yield "| held, after a quarter of the time -> at the end | " + " | ".join(found["held"]) + " |"
