@@ -15,18 +15,22 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from usp import hcl
 from usp.errors import Problem, UspError
 from usp.model import Model
 from usp.secret import Secret
 from usp.wording import problems_of
 
+if TYPE_CHECKING:
+    from usp import hcl
+
 PREFIX: Final = "USP_"
+MAX_BYTES: Final = 1 << 20
+"""Of a file that the settings name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ def load(
     `files`: look at the files that arguments name, too. `foreign_blocks`: those of other daemons, which may share an
     environment with this one.
     """
+    from usp import hcl  # workers know the settings, too, but not the parser
+
     draft = _Draft(str(path))
     labelled = [name for name, field in model.model_fields.items() if _labelled_model(field)]
     draft.take_block(model, hcl.read(Path(path), labelled=labelled), (), draft.values)
@@ -90,7 +96,7 @@ def read_file(path: str, *, private: bool = False) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             status = os.fstat(file.fileno())
-            text = file.read(hcl.MAX_BYTES)
+            text = file.read(MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UspError("settings.unreadable", f"cannot read {path}: {reason}", path=path) from None
