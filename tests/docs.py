@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -66,19 +67,27 @@ def _block(text: str) -> str:
 ERRORS_HEAD = """\
 # Errors
 
-<!-- Made by `make docs` from usp/errors.py. -->
+<!-- Made by `make docs` from usp/codes.py. -->
 
-Every failure has one of these codes: in the REST API's problem documents, in what `usp` says, and in the logs. The
-status is the one of the REST API.
+Every failure has one of these codes: in the problem documents of the REST API (`code`), in what `usp` says, in the logs
+(`code=`). The status is the one of the REST API. `usp error CODE` tells the same.
 
-| code | status | meaning |
-|---|---|---|
+| code | status | meaning | usual cause | what to do |
+|---|---|---|---|---|
 """
 
 
 def errors() -> str:
-    rows = [f"| `{code}` | {STATUS[kind].value} | {meaning} |\n" for code, (kind, meaning) in CODES.items()]
+    rows = [
+        f"| `{name}` | {STATUS[code.kind].value} | {code.meaning} | {_linked(code.cause)} | {_linked(code.remedy)} |\n"
+        for name, code in CODES.items()
+    ]
     return ERRORS_HEAD + "".join(rows)
+
+
+def _linked(text: str) -> str:
+    """Pages that are named become links."""
+    return re.sub(r"\b([\w-]+)\.md\b", r"[\1](\1.md)", text)
 
 
 def operations() -> str:

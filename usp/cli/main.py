@@ -23,6 +23,7 @@ from usp.cli import (
     balance,
     bulk,
     certificates,
+    codes,
     diagnose,
     doctor,
     events,
@@ -316,6 +317,7 @@ for _module in (versions, diagnose, bulk, access, penalties, sessions, balance, 
         command(_function)
 main.add_command(shell.completion)
 main.add_command(authority.pki)
+main.add_command(codes.error)
 main.add_command(doctor.doctor)
 for _group, (_about, _functions) in (*access.GROUPS.items(), *policy.GROUPS.items(), *webhooks.GROUPS.items()):
     _made = main.group(_group, help=_about)(lambda: None)

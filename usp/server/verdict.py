@@ -42,6 +42,6 @@ def rejected(in_force: Snapshot | None, code: str, problems: Sequence[Complaint]
         version=version,
         digest=digest,
         code=code,
-        message=CODES[code][1],
+        message=CODES[code].meaning,
         problems=tuple(problems),
     )
