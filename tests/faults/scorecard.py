@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-LINKS, BAD, NETWORK = "tests/faults/test_links.py", "tests/faults/test_bad_targets.py", "tests/faults/test_network.py"
-E2E: Final = "tests/e2e"
+E2E, CONTRACT = "tests/e2e", "tests/contract"
+LINKS, BAD, NETWORK, DISKS, LOAD = (
+    f"tests/faults/test_{name}.py" for name in ("links", "bad_targets", "network", "disks", "load")
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,88 @@ ROWS: Final = (
         "a file",
         "the right Outcome, bounded time, nothing of our network told to the partner; the next login works",
         (BAD, f"{E2E}/test_targets.py"),
+    ),
+    Row(
+        "network",
+        "network between manager and server cut, slow, flapping",
+        "connections refused, or swallowed, for 12 s; 2 s round trip with jitter and 64 kbit/s; cut every second "
+        "during pushes",
+        "partners do not notice; the status ages visibly, and is never 'stopped' for what runs; versions come in "
+        "order, the last one is in force",
+        tuple(
+            f"{NETWORK}::test_{name}"
+            for name in (
+                "the_way_to_the_server_is_cut",
+                "a_slow_way_to_the_server",
+                "a_flapping_way_to_the_server",
+            )
+        ),
+    ),
+    Row(
+        "half-open",
+        "half-open partner, half-open target",
+        "a black hole in the middle of an upload (idle limit 8 s)",
+        "the session is reaped within the idle limit or the keepalives, nothing is left of it, the other side is told",
+        (f"{NETWORK}::test_a_half_open_partner", f"{NETWORK}::test_a_half_open_target"),
+    ),
+    Row(
+        "disks",
+        "disk full, read-only, permission denied at the target; disk full or read-only for our own logs",
+        "small file systems that fill up; an immutable file",
+        "the target's words reach the partner unchanged; with our own disk full, files pass, what was lost is counted "
+        "and told, the managers have it all",
+        (DISKS,),
+    ),
+    Row(
+        "push",
+        "push in the middle of a hundred transfers, with the removal of their listener",
+        "each upload waits at its half while two versions are pushed; the second one has no such listener",
+        "every session keeps the version that it began with and its file is whole; new connections are refused",
+        (f"{LOAD}::test_a_push_in_the_middle_of_a_hundred_transfers",),
+    ),
+    Row(
+        "haproxy",
+        "HAProxy moves partners, drains, loses a server",
+        "the real HAProxy with checks, agent checks and stick tables; every server behind it killed",
+        "a transfer that runs outlives the drain, whole; partners go elsewhere; what is drained stays so",
+        (f"{E2E}/test_haproxy.py",),
+    ),
+    Row(
+        "database",
+        "database stopped, killed, failed over, connections ended by its administrator",
+        "a PostgreSQL of the tests stopped for long under load; a standby promoted behind the same address; the "
+        "connection lost at every message of a write",
+        "no session notices; managers say that they are not ready, and recover alone; nothing is half written, nothing "
+        "that was acknowledged is lost",
+        (
+            f"{E2E}/test_managers.py::test_the_database_goes_away_and_comes_back",
+            f"{E2E}/test_managers.py::test_connections_that_the_database_ends_under_load",
+            f"{E2E}/test_kill_all.py::test_the_database_is_killed",
+            f"{CONTRACT}/test_losing.py",
+        ),
+    ),
+    Row(
+        "upgrade",
+        "upgrade of every daemon under load, one release of skew",
+        "managers, servers and clients replaced one after the other behind HAProxy while partners transfer; an upgrade "
+        "in place (SIGUSR2) during an upload and a storm of connections",
+        "no session ends before its time, no acknowledged file is lost, old workers drain",
+        (f"{E2E}/test_upgrade.py", f"{E2E}/test_handover.py"),
+    ),
+    Row(
+        "idle",
+        "thousands of idle sessions",
+        "2,000 partners log in and stay",
+        "all are held and listed; the next one gets in; all end",
+        (f"{LOAD}::test_idle_sessions",),
+    ),
+    Row(
+        "storm",
+        "login storm: ten bad logins for each good one, and a storm of all kinds of connections",
+        "wrong passwords from ever new addresses, so that no penalty spares their key exchange and their hash; "
+        "garbage, half key exchanges, silence",
+        "every good login gets in; penalties reach the guilty only; memory and descriptors are back",
+        (f"{LOAD}::test_good_logins_among_ten_times_as_many_bad_ones", f"{E2E}/test_storm.py"),
     ),
 )
 """In the order of the page."""

@@ -84,7 +84,7 @@ def test_hangs_at_init(suite: Suite) -> None:
         assert told < 2 * CONNECT + SLACK
         wait_until(lambda: outcomes.count().total() > 0, 2, "the session has ended")
         (outcome,) = set(outcomes.count()) - {"probe"}
-        assert outcome in ("target_unreachable", "target_closed"), (outcomes.facts(), suite.logs()[-3000:])
+        assert outcome == "target_unreachable"
     print(f"hangs at INIT: {outcome}, the partner is told after {told:.1f} s")
 
 

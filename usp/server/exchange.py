@@ -20,6 +20,7 @@ from typing import Final, Protocol, TypeAlias
 
 import asyncssh
 
+from usp.errors import UspError
 from usp.server.screening import Screening
 from usp.server.throttle import Throttle
 from usp.server.waits import Side, Waits
@@ -48,6 +49,8 @@ class Host(Protocol):
     def violated(self, close: Close) -> None: ...
 
     def crashed(self, exc: Exception) -> None: ...
+
+    def fail(self, error: UspError) -> None: ...
 
     def exchange_ended(self, exchange: Exchange) -> None: ...
 
@@ -115,6 +118,7 @@ class Exchange:
         self._violated = False
         self._eof_due = False
         self._clear = asyncio.Event()  # of what may be needed still at the target
+        self._greeting: asyncio.TimerHandle | None = None
         if isinstance(relay, Screening):
             relay.attach(self)
 
@@ -162,6 +166,17 @@ class Exchange:
             self.target_end.channel.close()
             return False
         return self.target_end.channel is not None
+
+    def await_greeting(self, seconds: float, asked: bool = False) -> None:
+        """A target that granted the subsystem answers INIT within so many seconds (twice as many at most, since the
+        partner's INIT is not timed itself); else the session, which cannot begin, ends."""
+        if self.bytes_out or self._finished:
+            return
+        if asked:
+            self._host.fail(UspError("target.unreachable", "the target grants sftp and does not answer INIT"))
+        else:
+            again = bool(self.bytes_in)
+            self._greeting = asyncio.get_running_loop().call_later(seconds, self.await_greeting, seconds, again)
 
     def started(self) -> None:
         """The partner has its subsystem."""
@@ -259,6 +274,8 @@ class Exchange:
         """Nothing more will come: account for what was left open. Once."""
         if not self._finished:
             self._finished = True
+            if self._greeting:
+                self._greeting.cancel()
             self._upload.close()
             self._download.close()
             records = self._relay.finish()

@@ -305,6 +305,7 @@ class Session:
             return False
         if exchange.target_end.channel:
             self._story.target(exchange.target_end.channel)
+        exchange.await_greeting(self._limits.connect)
         return exchange.opened()
 
     def refused(self, kind: str) -> None:

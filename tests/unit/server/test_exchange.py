@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
 import pytest
 
-from tests.unit.server.gateway import Gateway, Target, serving
+from tests.unit.server.gateway import Gateway, Target, limits, serving
+from usp.server.session import Limits
 from usp.status import Outcome
 
 INIT = b"\x00\x00\x00\x05\x01\x00\x00\x00\x03"
@@ -56,7 +58,7 @@ class Raw(asyncssh.SSHServerSession[bytes]):
 
     def __init__(self) -> None:
         self.got = 0
-        self.stalls = False
+        self.stalls = self.silent = False
         self.status = 0
         self.eof = asyncio.Event()
 
@@ -67,7 +69,7 @@ class Raw(asyncssh.SSHServerSession[bytes]):
         return subsystem == "sftp"
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        if not self.got:
+        if not self.got and not self.silent:
             self.chan.write(VERSION)
             self.chan.write_stderr(b"not for partners")
         elif self.stalls and self.got == len(INIT):  # OPEN
@@ -82,11 +84,13 @@ class Raw(asyncssh.SSHServerSession[bytes]):
 
 
 @asynccontextmanager
-async def facing(raw: Raw, tmp_path: Path, window: int = 2 << 20) -> AsyncIterator[Gateway]:
+async def facing(
+    raw: Raw, tmp_path: Path, window: int = 2 << 20, limits_: Limits | None = None
+) -> AsyncIterator[Gateway]:
     target = Target(tmp_path)
     await target.start(session=lambda: raw, window=window)
     try:
-        async with serving(target.port) as gateway:
+        async with serving(target.port, limits_) as gateway:
             yield gateway
     finally:
         await target.stop()
@@ -120,6 +124,21 @@ async def test_the_target_ends_the_channel_first(tmp_path: Path) -> None:
             assert done.exit_signal[0] == "KILL"
             assert "secret" not in str(done.exit_signal)
         assert await gateway.outcome() is Outcome.TARGET_CLOSED
+
+
+async def test_a_target_that_does_not_answer_init(tmp_path: Path) -> None:
+    """It granted the subsystem, and its SSH lives: the session ends in bounded time, not at the idle limit."""
+    raw = Raw()
+    raw.silent = True
+    async with facing(raw, tmp_path, limits_=replace(limits(), connect=0.5)) as gateway:
+        async with gateway.partner() as partner:
+            process = await partner.create_process(subsystem="sftp", encoding=None)
+            await asyncio.sleep(1.2)
+            assert not partner.is_closed(), "it has not been asked"
+            process.stdin.write(INIT)
+            async with asyncio.timeout(5):
+                await partner.wait_closed()
+        assert await gateway.outcome() is Outcome.TARGET_UNREACHABLE
 
 
 async def test_a_target_that_does_not_read_makes_the_partner_wait(tmp_path: Path) -> None:
