@@ -90,6 +90,7 @@ login {
   # address_failures = 20      # wrong logins from an address before a wait
   # lock_time        = 30.0    # seconds of the first wait; each failure after it doubles them
   # max_lock_time    = 900.0   # seconds of the longest wait
+  # second_factor    = "optional" # who must have one: "optional" (nobody), "admins", "all"
 }
 
 # Seconds between looks at the servers, and for a server to answer.

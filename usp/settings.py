@@ -310,6 +310,14 @@ class ManagerWeb(Model):
     tls: ManagerTls = Field(description="tls { cert, key }")
 
 
+class SecondFactor(StrEnum):
+    """Whose logins with a password must have one."""
+
+    OPTIONAL = "optional"
+    ADMINS = "admins"
+    ALL = "all"
+
+
 class LoginSettings(Model):
     idle_timeout: Seconds = Field(default=1800.0, description="seconds without a request before a login ends")
     absolute_timeout: Seconds = Field(default=43200.0, description="seconds before a login ends in any case")
@@ -322,6 +330,10 @@ class LoginSettings(Model):
         default=30.0, description="seconds of the first wait; each failure after it doubles them"
     )
     max_lock_time: Seconds = Field(default=900.0, description="seconds of the longest wait")
+    second_factor: SecondFactor = Field(
+        default=SecondFactor.OPTIONAL,
+        description="who must log in with one: optional (nobody), admins, all; set up at the next login",
+    )
 
     def problems(self) -> Iterator[Problem]:
         if self.max_lock_time < self.lock_time:

@@ -42,19 +42,28 @@ def chromium(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=found, args=FLAGS)
 
 
-def axe() -> str:
-    """axe-core, fetched by npm the first time."""
-    if not AXE.is_file():
+def packages() -> None:
+    """What package.json beside this names, fetched by npm when it is not there."""
+    wanted, there = HERE / "package.json", HERE / "node_modules" / "fetched.json"
+    if not there.is_file() or there.read_bytes() != wanted.read_bytes():
         command = [*hatch_build.npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(command, cwd=HERE, check=True)
+        shutil.copy(wanted, there)
+
+
+def axe() -> str:
+    packages()
     return AXE.read_text()
 
 
 class Visitor:
-    """A browser of its own, with its own cookies, at a manager."""
+    """A browser of its own, with its own cookies, at a manager. `friends`: other sites where it may be."""
 
-    def __init__(self, browser: Browser, url: str, *, scheme: str = "light", size: str = "wide") -> None:
+    def __init__(
+        self, browser: Browser, url: str, *, scheme: str = "light", size: str = "wide", friends: tuple[str, ...] = ()
+    ) -> None:
         self.url = url
+        self.friends = friends
         self.complaints: list[str] = []
         self.expected: list[str] = []
         self.context: BrowserContext = browser.new_context(
@@ -75,11 +84,14 @@ class Visitor:
         return page
 
     def _heard(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not any(each in message.text for each in self.expected):
+        elsewhere = self.friends and str(message.location.get("url")).startswith(self.friends)
+        if message.type == "error" and not elsewhere and not any(each in message.text for each in self.expected):
             self.complaints.append(f"console: {message.text} ({message.location.get('url')})")
 
     def _asked(self, request: Request) -> None:
-        if not request.url.startswith((self.url, "data:")):
+        if not request.url.startswith((self.url, "data:", *self.friends)) and not request.frame.url.startswith(
+            self.friends or ("none:",)
+        ):
             self.complaints.append(f"asked somebody else: {request.url}")
 
     @contextmanager

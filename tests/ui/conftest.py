@@ -38,12 +38,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visitors(browser: Browser, suite: Suite) -> Iterator[Callable[..., Visitor]]:
-    """Makes visitors. At the end, none of them may have had anything to complain of."""
+def visitors(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors, of the suite's first manager by default. At the end, none of them may have had anything to
+    complain of."""
     made: list[Visitor] = []
 
     def make(url: str = "", **more: Any) -> Visitor:
-        made.append(Visitor(browser, url or suite.ready["managers"][0]["url"], **more))
+        url = url or request.getfixturevalue("suite").ready["managers"][0]["url"]
+        made.append(Visitor(browser, url, **more))
         return made[-1]
 
     yield make

@@ -1,58 +1,123 @@
-"""`make screenshots`: each page that links lead to, light, dark and narrow, into screenshots/ (not committed)."""
+"""`make screenshots`: each page that links lead to, light, dark and narrow, into screenshots/ (not committed).
+
+Of a manager with two servers on which something goes on (a partner at work, a failed login, a client that is gone,
+changes that were not pushed), of one with nothing at all, and of forms that are refused.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
-from tests.e2e.suite import Suite, running
+from tests.e2e.suite import Suite, random_file, running
 from tests.ui.browser import Visitor, chromium
+from tests.ui.place import ADMIN, PASSWORD, empty_manager
+from tests.ui.sitemap import START, followed
 
 FOLDER: Final = Path(__file__).parents[2] / "screenshots"
 LOOKS: Final = (("light", "wide"), ("dark", "wide"), ("light", "narrow"))
-START: Final = (
-    *(f"/ui/{page}" for page in ("status", "dashboard", "sessions", "events", "topology")),
-    *(f"/ui/servers/usp-server-1{page}" for page in ("", "/push", "/versions/1")),
+EMPTY: Final = tuple(
+    f"/ui/{page}"
+    for page in ("status", "dashboard", "sessions", "topology", "setup", "explain", "scan", "kit", "items/rules")
 )
-LINK: Final = re.compile(r"^/ui/(?!logout|static|events\.|.*download|.*public|.*\.zip|.*sort=|.*/files?/|kit/)[^#]*$")
 SETTLE_MS: Final = 300
 
 
-def pictures(browser: Browser, suite: Suite, scheme: str, size: str) -> int:
-    """How many were made."""
-    visitor = Visitor(browser, suite.ready["managers"][0]["url"], scheme=scheme, size=size)
+class Camera:
+    """Takes pictures of one look."""
+
+    def __init__(self, scheme: str, size: str) -> None:
+        self.look = f"{scheme}-{size}"
+        self.taken = 0
+
+    def take(self, page: Page, name: str) -> None:
+        page.wait_for_timeout(SETTLE_MS)
+        name = re.sub(r"[^a-z0-9]+", "-", name.removeprefix("/ui/").lower()).strip("-")[:80]
+        page.screenshot(path=FOLDER / f"{name}-{self.look}.png", full_page=True)
+        self.taken += 1
+
+
+def busy(visitor: Visitor, suite: Suite, camera: Camera) -> None:
     page, who = visitor.page, suite.ready["admin"]
     page.goto("/ui/login")
-    page.screenshot(path=FOLDER / f"login-{scheme}-{size}.png")
+    camera.take(page, "login")
     visitor.login(who["username"], who["password"])
-    waiting, known = [*START], set(START)
-    for path in waiting:  # which grows meanwhile
-        page.goto(path)
-        page.wait_for_timeout(SETTLE_MS)
-        name = re.sub(r"[^a-z0-9]+", "-", path.removeprefix("/ui/").lower()).strip("-")[:80]
-        page.screenshot(path=FOLDER / f"{name}-{scheme}-{size}.png", full_page=True)
-        for link in page.eval_on_selector_all("a[href]", "links => links.map(link => link.getAttribute('href'))"):
-            sort = re.sub(r"[0-9a-f-]{36}|\d+|\?.*", "*", link)
-            if LINK.match(link) and sort not in known and link not in known:
-                known |= {sort, link}
-                waiting.append(link)
-    visitor.close()
-    return len(waiting) + 1
+    page.wait_for_url("**/ui/status")
+    for path in followed(page, START):
+        camera.take(page, path)
+    page.goto("/ui/status")
+    for each in page.locator("article details:not([open]) summary").all():
+        each.click()
+    camera.take(page, "status, opened")
+    page.get_by_role("button", name="Drain usp-server-1").click()
+    camera.take(page, "asked before a write")
+    page.goto("/ui/items/listeners/new")
+    page.get_by_label("Name", exact=True).fill("two words")
+    page.get_by_label(re.compile("^Port")).fill("70000")
+    page.get_by_role("button", name="Make", exact=True).click()
+    camera.take(page, "refused")
+    page.goto("/ui/explain")
+    page.get_by_label("Listener").select_option(index=1)
+    page.get_by_label("The partner's IP address").fill("127.0.0.1")
+    page.get_by_label("It logs in as").fill("partner")
+    page.get_by_label("Have the server try").check()
+    page.get_by_role("button", name="Explain").click()
+    camera.take(page, "explained")
+    page.goto("/ui/nothing")
+    camera.take(page, "nothing there")
+
+
+def empty(visitor: Visitor, camera: Camera) -> None:
+    visitor.login(ADMIN, PASSWORD)
+    visitor.page.wait_for_url("**/ui/status")
+    for path in EMPTY:
+        visitor.page.goto(path)
+        camera.take(visitor.page, f"empty-{path.removeprefix('/ui/')}")
+
+
+@contextmanager
+def life(suite: Suite, folder: Path) -> Iterator[None]:
+    """A partner who comes and goes, one who stays, one who is refused; a client that is gone; a change."""
+    random_file(folder / "file", 300_000)
+    suite.sftp(f"put {folder / 'file'} invoices-2026-11.csv\nrename invoices-2026-11.csv done.csv\nls\n")
+    suite.sftp("pwd\n", password="wrong")
+    listener = suite.api("GET", "/items/listeners/tcp-2")
+    suite.api("PUT", "/items/listeners/tcp-2", {**listener, "port": suite.port(41), "description": "to be moved"})
+    partner = suite.start_sftp(f"put {folder / 'file'} now.bin\n!sleep 600\n")
+    try:
+        with suite.restartable("clients", 1) as client:
+            client.kill()
+            yield
+    finally:
+        partner.kill()
+        partner.communicate()
 
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for old in FOLDER.glob("*.png"):
         old.unlink()
-    with running("--workers", "2", "--servers", "2") as suite, sync_playwright() as playwright:
-        browser = chromium(playwright)
-        count = sum(pictures(browser, suite, scheme, size) for scheme, size in LOOKS)
+    taken = 0
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        browser, folder = chromium(playwright), Path(name)
+        with running("--workers", "2", "--servers", "2") as suite, life(suite, folder), empty_manager(folder) as place:
+            for scheme, size in LOOKS:
+                camera = Camera(scheme, size)
+                for url in (suite.ready["managers"][0]["url"], place.url):
+                    visitor = Visitor(browser, url, scheme=scheme, size=size)
+                    with visitor.expecting("404"), visitor.expecting("422"):
+                        empty(visitor, camera) if url == place.url else busy(visitor, suite, camera)
+                    visitor.close()
+                taken += camera.taken
         browser.close()
-    sys.stdout.write(f"{count} pictures are in {FOLDER}\n")
+    sys.stdout.write(f"{taken} pictures are in {FOLDER}\n")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ class App:
         self.logins = Logins(store, settings.login, clock, self.administrators)
         self.tickets = Tickets(store, clock)
         self.providers = Providers(settings.oidc, store, self.administrators, self.logins, self.tickets, clock)
-        self.factors = Factors(store, clock, settings.name, self.logins.check_password, self.note)
+        self.factors = Factors(
+            store, clock, settings.name, self.logins.check_password, self.note, self.logins.needs_factor
+        )
         self.guard = Guard(store, clock)
         self.entry = Entry(self.administrators.passwords, settings.name, clock)
         self.controls = Controls(settings.push.timeout)

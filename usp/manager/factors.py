@@ -21,7 +21,8 @@ Note = Callable[..., Awaitable[None]]
 
 
 class Factors:
-    """`check(actor, password)` refuses a wrong password; `note(actor, action, target, **detail)` leaves an event."""
+    """`check(actor, password)` refuses a wrong password; `note(actor, action, target, **detail)` leaves an event;
+    `mandatory(actor)`: whether they have to have one."""
 
     def __init__(
         self,
@@ -30,12 +31,14 @@ class Factors:
         manager: str,
         check: Callable[[Actor, str], Awaitable[Any]],
         note: Note,
+        mandatory: Callable[[Actor], bool],
     ) -> None:
         self._store = store
         self._clock = clock
         self._manager = manager
         self._check = check
         self._note = note
+        self._mandatory = mandatory
 
     async def of(self, user_id: str) -> Factor | None:
         """The user's, when it counts."""
@@ -46,6 +49,10 @@ class Factors:
 
         UspError factor.exists, request.invalid."""
         await self._check(actor, password)
+        return await self.start(actor)
+
+    async def start(self, actor: Actor) -> tuple[Secret, str]:
+        """The same of somebody whose password was right a moment ago."""
         secret = totp.new_secret()
         async with self._store.transaction():
             if await self.of(actor.user_id) is not None:
@@ -89,8 +96,10 @@ class Factors:
         return codes
 
     async def remove(self, actor: Actor, password: str) -> None:
-        """One's own."""
+        """One's own; UspError factor.mandatory."""
         await self._check(actor, password)
+        if self._mandatory(actor):
+            raise UspError("factor.mandatory")
         await self._required(actor.user_id)
         await self._delete(actor, actor.user_id, actor.name)
 

@@ -22,13 +22,18 @@ from usp.manager.store.rows import Event, Factor, Lockout, Login, Role, User
 from usp.manager.store.store import Store
 from usp.manager.users import TOKEN_PREFIX, Actor, Administrators, digest
 from usp.model import USERNAME_PATTERN
-from usp.settings import LoginSettings
+from usp.settings import LoginSettings, SecondFactor
 
 LOGIN_PREFIX: Final = "ust_"
 NO_NAME: Final = "?"
 """Stands for what cannot be a user name: people type passwords into the wrong field."""
 TOUCH: Final = timedelta(seconds=60)
 """How exactly `used_at` is kept: a write for every request would be too much."""
+
+
+def must_have(who: SecondFactor, role: Role) -> bool:
+    """Whether logins with a password need a second factor."""
+    return who is SecondFactor.ALL or (who is SecondFactor.ADMINS and role is Role.ADMIN)
 
 
 class Logins:
@@ -46,7 +51,8 @@ class Logins:
 
     async def login(self, name: str, password: str, peer: str, code: str = "") -> tuple[str, Login, User]:
         """A bearer token. UspError auth.invalid whatever is wrong, auth.locked after too many failures, auth.busy;
-        auth.totp when the password is right, and a code of the second factor is missing or not good (any more)."""
+        auth.totp when the password is right, and a code of the second factor is missing or not good (any more);
+        auth.enrol when there is no second factor, and must be."""
         name = name if re.fullmatch(USERNAME_PATTERN, name) else NO_NAME
         user = await self._verified(name, password, peer, code)
         return await self.begin(user, peer)
@@ -117,10 +123,11 @@ class Logins:
             await self._note(name, "login.failed", name, peer, **detail)
             raise UspError("auth.invalid")
         factor = None if code is None else factors.confirmed(await self._store.factors.get(user.id))
-        if factor is not None and not code:
+        lacking = code is not None and factor is None and must_have(self._settings.second_factor, user.role)
+        if lacking or (factor is not None and not code):
             for subject in subjects:  # half a login is neither a failure nor a success
                 await self._store.lockouts.give_back(subject, self._penalty)
-            raise UspError("auth.totp")
+            raise UspError("auth.enrol" if lacking else "auth.totp")
         if factor is not None:
             await self._use(factor, code or "", name, peer)
         await self._forget(subjects)
@@ -144,6 +151,9 @@ class Logins:
                 await self._store.lockouts.forget(subject)
             else:
                 await self._store.lockouts.give_back(subject, self._penalty)
+
+    def needs_factor(self, actor: Actor) -> bool:
+        return must_have(self._settings.second_factor, actor.role)
 
     # --- lock-outs ---
 

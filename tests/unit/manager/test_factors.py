@@ -17,6 +17,7 @@ from usp.errors import UspError
 from usp.manager.app import App
 from usp.manager.store.rows import Role
 from usp.manager.users import Actor
+from usp.settings import SecondFactor
 
 PEER = "192.0.2.1"
 
@@ -221,3 +222,34 @@ async def test_events_and_what_the_database_holds(app: App, clock: Clock, tmp_pa
     assert "usp_factor" in everything
     for secret in (phone.secret, *codes, *(code.replace("-", "") for code in codes)):
         assert secret not in everything
+
+
+@pytest.mark.parametrize(
+    ("who", "needed"),
+    [(SecondFactor.OPTIONAL, set()), (SecondFactor.ADMINS, {"alice"}), (SecondFactor.ALL, {"alice", "bob"})],
+)
+async def test_who_must_have_one_gets_in_with_it_only(
+    app: App, clock: Clock, who: SecondFactor, needed: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demand(app, who, monkeypatch)
+    for name in ("alice", "bob"):
+        if name in needed:
+            assert await code_of(log_in(app, name=name)) == "auth.enrol"
+            assert await code_of(log_in(app, name=name, password="wrong")) == "auth.invalid"
+        else:
+            await log_in(app, name=name)
+        phone, codes = await enrolled(app, clock, name)
+        await log_in(app, phone.at(clock()), name=name)
+        removed = app.factors.remove(await actor(app, name), PASSWORD)
+        if name in needed:
+            assert await code_of(removed) == "factor.mandatory"
+            await log_in(app, codes[0], name=name)
+        else:
+            await removed
+    counted = sum(each.failures for each in await app.store.lockouts.all())
+    assert counted == len(needed), "the wrong passwords against the address; half a login is no failure"
+
+
+def demand(app: App, who: SecondFactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = app.settings.login.model_copy(update={"second_factor": who})
+    monkeypatch.setattr(app.logins, "_settings", settings)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Final
 
-import segno
 from fastapi import APIRouter, Form
 from fastapi.responses import Response
-from markupsafe import Markup
 from pydantic import ValidationError
 
 from usp.errors import Kind, Problem, UspError
@@ -17,6 +15,7 @@ from usp.manager.api.errors import STATUS
 from usp.manager.policy import MAX_PASSWORD
 from usp.manager.store.rows import Role
 from usp.manager.ui import pages
+from usp.manager.ui.login import shown
 from usp.manager.ui.visits import Visit, Visiting
 from usp.wording import problems_of
 
@@ -56,6 +55,7 @@ async def _shown(visit: Visit, section: str = "", error: UspError | None = None,
         section=section,
         error=error,
         token=token,
+        mandatory=app.logins.needs_factor(actor),
     )
 
 
@@ -104,16 +104,14 @@ async def enrol(visit: Visiting, password: Text = "") -> Response:
 
 async def _enrolling(visit: Visit, error: UspError | None = None) -> Response:
     secret, uri = await visit.app.factors.enrolling(visit.actor)
-    picture = segno.make(uri, error="m").svg_inline(border=0, omitsize=True)
     return pages.page(
         visit,
         "totp.html",
         "Second factor",
         at="account",
         status=STATUS[error.kind] if error else 200,
-        secret=" ".join(secret.reveal()[place : place + 4] for place in range(0, len(secret.reveal()), 4)),
-        picture=Markup(picture),  # noqa: S704  (made here, of black squares)
         error=error,
+        **shown(secret, uri),
     )
 
 

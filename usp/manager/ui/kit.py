@@ -28,7 +28,9 @@ async def kit_page(visit: Visiting, listener: Asked = "", account: Asked = "", h
     catalog = await visit.app.catalog()
     who = catalog.get(Account.kind, account) if account else None
     found = listeners(catalog, None if listener else who)
-    where = catalog.get(Listener.kind, listener) if listener else found[0] if len(found) == 1 else None
+    where = found[0] if len(found) == 1 and not listener else None
+    if listener and catalog.get(Listener.kind, listener) in found:  # with Direct Mode, the target is whom they talk to
+        where = catalog.get(Listener.kind, listener)
     known = accounts(catalog, item_of(Listener, where)) if where else list(catalog.of_kind(Account.kind))
     wrong = bool(host) and not re.fullmatch(HOST_PATTERN, host)
     there = host if host and not wrong else reached(catalog, where)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
+import pyotp
 import pytest
 
+from tests.unit.manager.test_factors import demand
 from tests.unit.manager.ui.conftest import PASSWORD, Browser, text_of
 from usp.manager.app import App
 from usp.manager.store.rows import Role
 from usp.manager.ui import login
 from usp.manager.ui.visits import COOKIE
+from usp.settings import SecondFactor
 
 
 async def test_in_and_out(app: App, nobody: Browser) -> None:
@@ -55,6 +60,37 @@ async def test_what_was_typed_comes_back_as_text(nobody: Browser) -> None:
 async def test_a_password_that_nobody_can_have_costs_little(nobody: Browser) -> None:
     assert (await nobody.login("alice", "x" * 4000)).status_code == 401
     assert (await nobody.login("alice", "x" * 5000)).status_code == 422
+
+
+async def test_who_must_have_a_second_factor_sets_it_up_before_they_are_in(
+    app: App, nobody: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demand(app, SecondFactor.ADMINS, monkeypatch)
+    await app.administrators.add("alice", Role.ADMIN, PASSWORD, author="test")
+    assert (await nobody.get("/ui/login/enrol")).headers["location"] == "/ui/login"
+    assert (await nobody.post("/ui/login/enrol", code="1")).headers["location"] == "/ui/login"
+    half = await nobody.post("/ui/login", username="alice", password=PASSWORD, next="/ui/events")
+    assert (half.status_code, half.headers["location"], nobody.token) == (303, "/ui/login/enrol", "")
+    assert (await nobody.get("/ui/login/code")).headers["location"] == "/ui/login", "this is another half"
+    page = await nobody.get("/ui/login/enrol")
+    assert page.status_code == 200
+    found = re.search(r'id="secret">([A-Z2-7 ]+)<', page.text)
+    assert found
+    wrong = await nobody.post("/ui/login/enrol", code="000000000")
+    assert (wrong.status_code, nobody.token) == (422, "")
+    assert found[1] in wrong.text, "the app goes on with the same secret"
+    other = dict(nobody.http.cookies)
+    phone = pyotp.TOTP(found[1].replace(" ", ""))
+    done = await nobody.post("/ui/login/enrol", code=phone.at(app.clock()))
+    assert done.status_code == 200
+    assert len(re.findall(r"<li>[\w-]+</li>", done.text)) == 10, "the recovery codes"
+    assert 'href="/ui/events"' in done.text
+    assert (await app.logins.authenticate(nobody.token, "")).name == "alice"
+    nobody.http.cookies.clear()
+    nobody.http.cookies.update(other)
+    again = await nobody.post("/ui/login/enrol", code=phone.at(app.clock()))
+    assert again.headers["location"] == "/ui/login", "the ticket is worth nothing any more"
+    assert (await nobody.get("/ui/login/enrol")).headers["location"] == "/ui/login"
 
 
 @pytest.mark.parametrize("path", ["/ui/events?file=a", "/ui/status"])

@@ -20,7 +20,7 @@ PUBLIC = {
 }
 
 
-HARMLESS = {"/logout", "/login/code", "/explain"}
+HARMLESS = {"/logout", "/login/code", "/login/enrol", "/explain"}
 """Writes that change nothing but one's own login. Below `/account/` everybody changes what is their own."""
 
 
