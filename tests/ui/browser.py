@@ -84,14 +84,13 @@ class Visitor:
         return page
 
     def _heard(self, message: ConsoleMessage) -> None:
-        elsewhere = self.friends and str(message.location.get("url")).startswith(self.friends)
+        elsewhere = self.friends and message.page is not None and message.page.url.startswith(self.friends)
         if message.type == "error" and not elsewhere and not any(each in message.text for each in self.expected):
             self.complaints.append(f"console: {message.text} ({message.location.get('url')})")
 
     def _asked(self, request: Request) -> None:
-        if not request.url.startswith((self.url, "data:", *self.friends)) and not request.frame.url.startswith(
-            self.friends or ("none:",)
-        ):
+        elsewhere = self.friends and request.frame.url.startswith(self.friends)
+        if not elsewhere and not request.url.startswith((self.url, "data:", *self.friends)):
             self.complaints.append(f"asked somebody else: {request.url}")
 
     @contextmanager

@@ -59,7 +59,7 @@ def busy(visitor: Visitor, suite: Suite, camera: Camera) -> None:
     page.get_by_role("button", name="Drain usp-server-1").click()
     camera.take(page, "asked before a write")
     page.goto("/ui/items/listeners/new")
-    page.get_by_label("Name", exact=True).fill("two words")
+    page.locator("#field-name").fill("two words")
     page.get_by_label(re.compile("^Port")).fill("70000")
     page.get_by_role("button", name="Make", exact=True).click()
     camera.take(page, "refused")

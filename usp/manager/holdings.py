@@ -133,5 +133,16 @@ class Holdings:
             self._held[lease.name.removeprefix(PREFIX)] = _Held(lease, began + lasting)
 
 
+def holder(name: str, random: float) -> str:
+    """Who holds a lease: a manager's name, as far as it fits, and what tells two of that name apart, which may run
+    while one is replaced."""
+    return f"{name[:24]}/{int(random * 1e16):x}"
+
+
+def manager_of(holder: str) -> str:
+    """Its name."""
+    return holder.rpartition("/")[0]
+
+
 def _now() -> float:
     return asyncio.get_running_loop().time()

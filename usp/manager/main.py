@@ -68,6 +68,7 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     from usp.manager.pusher import Pusher
     from usp.manager.rollouts import Runner
     from usp.manager.ui import series
+    from usp.manager.ui.ledger import Ledger
     from usp.manager.ui.site import install
     from usp.manager.web import Web
     from usp.manager.webhooks import Teller
@@ -75,10 +76,12 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
     if settings.encryption.rotation is not None:
         log.warning("kek.rotation", reason="encryption.rotation is set: run `usp-manager rotate-kek`, then remove it")
     site = application(app)
-    charted = series.Series()
-    install(site, app, charted)
+    charted, ledger = series.Series(), Ledger()
+    install(site, app, charted, ledger)
     web = Web(site, settings.web)
-    pusher = Pusher(app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random)
+    pusher = Pusher(
+        app.store, app.controls, app.bell, settings.push, clock=app.clock, random=random.random, name=settings.name
+    )
     collector = Collector(app.store, app.controls, pusher.holdings.holds, clock=app.clock, random=random.random)
     runner = Runner(app.store, app.pushes, app.bell, str(uuid4()), interval=settings.push.interval, clock=app.clock)
     insecure = settings.events.insecure_webhooks
@@ -94,7 +97,7 @@ async def _serve(app: Any, settings: ManagerSettings, stop: asyncio.Event) -> No
         helpers.spawn(teller.run(), "webhooks")
         helpers.spawn(state.watch(), "readiness")
         helpers.spawn(_tidy(app.store, settings.events, app.clock), "tidying")
-        helpers.spawn(series.watch(app, charted), "charts")
+        helpers.spawn(series.watch(app, charted, ledger), "charts")
         helpers.spawn(app.expiring.mine.watch(), "certificates")
         daemon.on_reload(lambda anew: _reload(web, app.expiring, anew))
         sdnotify.notify(READY=1, STATUS="serving")

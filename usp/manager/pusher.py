@@ -20,7 +20,7 @@ from usp.log import get_logger
 from usp.manager.bell import ANY, Bell
 from usp.manager.catalog import Catalog
 from usp.manager.control import Controls, Endpoint
-from usp.manager.holdings import Holdings
+from usp.manager.holdings import Holdings, holder
 from usp.manager.reconcile import Action, Decision, Desired, Unreachable, decide
 from usp.manager.store import Store
 from usp.manager.store.rows import Event, RunState, Version
@@ -78,6 +78,7 @@ class Pusher:
         *,
         clock: Callable[[], datetime],
         random: Callable[[], float],
+        name: str = "",
     ) -> None:
         self._store = store
         self._controls = controls
@@ -85,7 +86,7 @@ class Pusher:
         self._settings = settings
         self._clock = clock
         self._random = random
-        self._id = f"{int(random() * 1e16):x}"  # not the name: two of one name may run while one is replaced
+        self._id = holder(name, random())
         self.holdings = Holdings(store, self._id, settings.interval)
         self._tasks = TaskSet()
         self._watched: dict[str, asyncio.Task[None]] = {}

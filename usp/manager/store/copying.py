@@ -22,7 +22,7 @@ from usp.manager.store.single import only_manager
 from usp.manager.store.upgrade import check_schema, upgrade
 
 BATCH: Final = 200
-LEFT_OUT: Final = frozenset({schema.guard.name, schema.lease.name, schema.receipt.name})
+LEFT_OUT: Final = frozenset({schema.guard.name, schema.lease.name, schema.point.name, schema.receipt.name})
 """What concerns the managers at work, and nothing that they keep."""
 
 TABLES: Final = tuple(table for table in schema.metadata.sorted_tables if table.name not in LEFT_OUT)

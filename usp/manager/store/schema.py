@@ -325,6 +325,14 @@ webhook = Table(
     UniqueConstraint("name", name="usp_webhook_name_uq"),
 )
 
+point = Table(
+    "usp_point",  # of the charts: what all servers had counted at a moment
+    metadata,
+    Column("id", BigInt, autoincrement=False, nullable=False),  # the moment, in periods since 1970
+    Column("counts", Json),
+    PrimaryKeyConstraint("id", name="usp_point_pk"),
+)
+
 guard = Table(
     "usp_guard",  # its one row is locked by whoever upgrades the schema
     metadata,

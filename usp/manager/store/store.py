@@ -20,6 +20,7 @@ from usp.manager.store.items import Items
 from usp.manager.store.keys import Keys
 from usp.manager.store.leases import Leases
 from usp.manager.store.lockouts import Lockouts
+from usp.manager.store.points import Points
 from usp.manager.store.preferences import Preferences
 from usp.manager.store.rollouts import Rollouts
 from usp.manager.store.servers import Servers
@@ -46,6 +47,7 @@ class Store:
         self.identities = Identities(database)
         self.webhooks = Webhooks(database, keys)
         self.lockouts = Lockouts(database)
+        self.points = Points(database)
         self.preferences = Preferences(database)
         self.events = Events(database)
         self.trails = Trails(database)

@@ -13,6 +13,7 @@ from usp.manager.app import App
 from usp.manager.ui import pages
 from usp.manager.ui.board import Picture
 from usp.manager.ui.concerns import Concern, Expiry, concerns
+from usp.manager.ui.ledger import Ledger, Moved
 from usp.manager.ui.overview import Totals
 from usp.manager.ui.recent import Recent
 from usp.manager.ui.series import Series
@@ -29,11 +30,13 @@ SOON_DAYS: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the page shows besides the charts. `partners`: name, logins, failed ones, of the last hour."""
+    """What the page shows besides the charts. `partners`: name, logins, failed ones, of the last hour; `moved`: who
+    moved most in it; `expiring`: certificates and API tokens."""
 
     totals: Totals
     concerns: list[Concern]
     partners: list[tuple[str, int, int]]
+    moved: list[Moved]
     succeeded: int
     failed: int
     expiring: list[tuple[Expiry, datetime]]
@@ -52,14 +55,14 @@ def _figures(request: Request) -> Recent[Figures]:
 
         async def ask() -> Figures:
             app: App = state.app
-            return await figures(app, await board.look())
+            return await figures(app, await board.look(), state.ledger)
 
         state.figures = Recent(ask, SECONDS)
     found: Recent[Figures] = state.figures
     return found
 
 
-async def figures(app: App, picture: Picture) -> Figures:
+async def figures(app: App, picture: Picture, ledger: Ledger) -> Figures:
     now = app.clock()
     certificates = [
         Expiry(known.where, known.certificate.name, known.certificate.until) for known in await app.expiring.all()
@@ -70,15 +73,28 @@ async def figures(app: App, picture: Picture) -> Figures:
         good_bad = partners.setdefault(name, [0, 0])
         good_bad[0 if outcome == "ok" else 1] += count
     named = [(name, good, bad) for name, (good, bad) in partners.items() if name]
-    soon = [each for each in certificates if each.until < now.timestamp() + SOON_DAYS * 86400]
+    ending = sorted([*certificates, *await _tokens(app)], key=lambda each: each.until)
+    soon = [each for each in ending if each.until < now.timestamp() + SOON_DAYS * 86400]
     return Figures(
         totals=picture.totals,
         concerns=concerns(picture.rows, certificates, now.timestamp()),
         partners=sorted(named, key=lambda each: (-each[1], each[0]))[:SHOWN],
+        moved=ledger.top(SHOWN),
         succeeded=sum(good for good, _ in partners.values()),
         failed=sum(bad for _, bad in partners.values()),
         expiring=[(each, datetime.fromtimestamp(each.until, UTC)) for each in soon[:SHOWN]],
     )
+
+
+async def _tokens(app: App) -> list[Expiry]:
+    """API tokens that end by themselves, and have not yet: automation stops when they do."""
+    now = app.clock()
+    names = {user.id: user.name for user in await app.store.users.all()}
+    return [
+        Expiry(f"API token of {names.get(token.user_id, '?')}", token.name, token.expires_at.timestamp())
+        for token in await app.store.users.tokens()
+        if token.expires_at is not None and token.expires_at > now
+    ]
 
 
 @router.get("/dashboard")

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from usp.errors import UspError
 from usp.manager.api.versions import MAX_COMMENT
+from usp.manager.holdings import PREFIX, manager_of
 from usp.manager.pushes import Comparison, Pushed
 from usp.manager.store.rows import Version
 from usp.manager.ui import pages
@@ -40,7 +41,24 @@ async def server(visit: Visiting, key: str, before: Number = None) -> Response:
     versions = await app.store.versions.page(name, before=before, limit=PAGE)
     changes = await app.store.servers.changes(name, limit=PAGE)
     more = versions[-1].number if len(versions) == PAGE and versions[-1].number > 1 else None
-    return pages.page(visit, "server.html", name, at="status", row=shown, versions=versions, changes=changes, more=more)
+    return pages.page(
+        visit,
+        "server.html",
+        name,
+        at="status",
+        row=shown,
+        versions=versions,
+        changes=changes,
+        more=more,
+        keeper=await _keeper(visit, name),
+    )
+
+
+async def _keeper(visit: Visit, server: str) -> str:
+    """The manager that looks after it now; "" when none does."""
+    lease = PREFIX + server
+    standing = await visit.app.store.leases.standing(lease)
+    return next((manager_of(each.holder) for each in standing if each.name == lease and each.left > 0), "")
 
 
 @router.get("/servers/{key}/push")

@@ -39,8 +39,8 @@ def matching(live: list[LiveSession], find: str) -> list[LiveSession]:
 
 
 def _text(one: LiveSession) -> str:
-    session = one.session
-    return f"{one.server} {session.listener} {session.node} {session.username} {session.peer} {session.id}".lower()
+    it = one.session
+    return f"{one.server} {it.listener} {it.node} {it.username} {it.peer} {it.id} {it.file}".lower()
 
 
 @router.get("/sessions")

@@ -33,6 +33,7 @@ from usp.manager.ui import (
     topology,
     users,
 )
+from usp.manager.ui.ledger import Ledger
 from usp.manager.ui.series import Series
 from usp.manager.ui.visits import COOKIE, LoginNeeded, Visit, Visitors, peer, refuse_forgery, the_app
 from usp.wording import problems_in
@@ -61,9 +62,9 @@ PARTS: Final = (
 """The pages, one a line, so that branches do not collide."""
 
 
-def install(site: FastAPI, app: App, series: Series | None = None) -> None:
-    """Into the manager's application, beside the API; `/` leads here. `series`: what the charts show."""
-    site.mount(PATH, application(app, series or Series()))
+def install(site: FastAPI, app: App, series: Series | None = None, ledger: Ledger | None = None) -> None:
+    """Into the manager's application, beside the API; `/` leads here. `series`, `ledger`: what the Dashboard shows."""
+    site.mount(PATH, application(app, series or Series(), ledger or Ledger()))
 
     async def start() -> Response:
         return RedirectResponse(login.START, 307)
@@ -71,7 +72,7 @@ def install(site: FastAPI, app: App, series: Series | None = None) -> None:
     site.add_api_route("/", start, include_in_schema=False)
 
 
-def application(app: App, series: Series) -> FastAPI:
+def application(app: App, series: Series, ledger: Ledger) -> FastAPI:
     ui = FastAPI(
         docs_url=None,
         redoc_url=None,
@@ -82,6 +83,7 @@ def application(app: App, series: Series) -> FastAPI:
     ui.state.app = app
     ui.state.visitors = Visitors()
     ui.state.series = series
+    ui.state.ledger = ledger
     for part in PARTS:
         ui.include_router(part.router)
     ui.add_middleware(Bugs, answer=_bug)
