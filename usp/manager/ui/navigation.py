@@ -66,6 +66,7 @@ SECTIONS: Final = (
         "Configuration",
         (
             Entry("setup", "Guided set-up", "/ui/setup", "play"),
+            Entry("pushes", "Push to several", "/ui/pushes", "push"),
             *(Entry(kind, plural(KINDS[kind]), f"/ui/items/{kind}", icon) for kind, icon in ICONS.items()),
         ),
     ),
@@ -81,6 +82,8 @@ SECTIONS: Final = (
         "Administration",
         (
             Entry("users", "Users", "/ui/users", "people", for_all=False),
+            Entry("access", "Access", "/ui/access", "shield", for_all=False),
+            Entry("webhooks", "Webhooks", "/ui/webhooks", "link", for_all=False),
             Entry("account", "Own account", "/ui/account", "user"),
         ),
     ),

@@ -16,6 +16,7 @@ from usp.manager.api.errors import RETRY_SECONDS, STATUS
 from usp.manager.api.middleware import Bugs
 from usp.manager.app import App
 from usp.manager.ui import (
+    access,
     account,
     assets,
     configuration,
@@ -25,6 +26,7 @@ from usp.manager.ui import (
     login,
     oidc,
     pages,
+    rollouts,
     servers,
     sessions,
     setup,
@@ -32,6 +34,7 @@ from usp.manager.ui import (
     tools,
     topology,
     users,
+    webhooks,
 )
 from usp.manager.ui.ledger import Ledger
 from usp.manager.ui.series import Series
@@ -58,6 +61,9 @@ PARTS: Final = (
     events,
     servers,
     topology,
+    rollouts,
+    webhooks,
+    access,
 )
 """The pages, one a line, so that branches do not collide."""
 

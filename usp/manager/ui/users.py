@@ -54,7 +54,7 @@ async def create(
 ) -> Response:
     given = {"username": username, "role": role, "full_name": full_name, "email": email}
     try:
-        fields = _checked(NewUser, {**given, "password": Secret(password) if password else None})
+        fields = checked(NewUser, {**given, "password": Secret(password) if password else None})
         await visit.app.administrators.add(
             fields.username,
             fields.role,
@@ -70,7 +70,8 @@ async def create(
     return pages.onward(PATH, f"User {username} was made.")
 
 
-def _checked(model: Any, fields: dict[str, Any]) -> Any:
+def checked(model: Any, fields: dict[str, Any]) -> Any:
+    """As the API has it; UspError request.invalid with what is wrong where."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -106,7 +107,7 @@ async def change(
 ) -> Response:
     values = {"role": role, "full_name": full_name, "email": email, "enabled": enabled == "on"}
     try:
-        fields = _checked(ChangedUser, values)
+        fields = checked(ChangedUser, values)
         await visit.app.administrators.change(
             visit.actor,
             key,
