@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.suite import Suite, random_file
 from tests.ui.browser import SIZES, Visitor
-from tests.ui.probes import HARMED, MARK, PROBE, SHORT, Way, certificate, probe
+from tests.ui.probes import HARMED, MARK, PROBE, SHORT, TIGHT, Way, certificate, probe
 from usp.model import KINDS
 
 KEPT = {
@@ -25,8 +25,8 @@ KEPT = {
 """Besides `description`, which takes everything."""
 
 
-def bring(suite: Suite, tmp_path: Path) -> dict[str, str]:
-    """Probes into whatever anybody can bring a text to. Kind -> id of the item that has them."""
+def bring(suite: Suite, tmp_path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Probes into whatever anybody can bring a text to. Kind -> id of the item that has them; pages of a push."""
     random_file(tmp_path / "file", 10)
     done = suite.sftp(f'put {tmp_path / "file"} "{SHORT}"\nrm "{SHORT}"\n')
     assert done.returncode == 0, done.stderr
@@ -50,15 +50,23 @@ def bring(suite: Suite, tmp_path: Path) -> dict[str, str]:
 
         probed = probe(kind, document, send)
         assert probed.kept >= {"description"} | KEPT.get(kind, set()), f"{kind}: {probed}"
-    suite.api("POST", "/servers/usp-server-1/push?wait=10", {"comment": PROBE})
-    return found
+    pushed = suite.api("POST", "/push?wait=10", {"servers": ["usp-server-1"], "comment": PROBE, "force": True})
+    suite.api(
+        "POST",
+        "/webhooks",
+        {"name": "probed", "url": f"https://hooks.example/{TIGHT}", "wanted": {"action": PROBE[:250]}},
+    )
+    suite.api("PATCH", "/webhooks/probed", {"enabled": False})
+    made = pushed["servers"][0]["version"]
+    return found, (f"pushes/{pushed['id']}", f"servers/usp-server-1/versions/{made}")
 
 
-def pages(ids: dict[str, str]) -> Iterator[tuple[str, bool]]:
+def pages(ids: dict[str, str], push: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
     """(path, whether axe-core looks at it: of pages that are alike, at one)."""
     monitoring = ("status", "dashboard", "sessions", "events", "topology", "servers/usp-server-1")
     tools = ("setup", "setup?server=new", "explain", "scan", "kit", "users", "account")
-    yield from ((f"/ui/{path}", True) for path in (*monitoring, "servers/usp-server-1/versions/1", *tools))
+    more = ("pushes", *push, "webhooks", "access")
+    yield from ((f"/ui/{path}", True) for path in (*monitoring, *tools, *more))
     yield f"/ui/kit?listener={ids['listeners']}&account={ids['accounts']}&host={quote(PROBE)}", True
     yield f"/ui/scan?node={ids['outbound-nodes']}", False
     yield f"/ui/events/story?path={quote('/' + SHORT)}", True
@@ -102,9 +110,9 @@ def test_texts_are_texts_on_every_page_and_every_page_is_sound(admin: Visitor, s
     page = admin.page
     secrets = (suite.ready["partner"]["password"], suite.ready["admin"]["token"], "BEGIN OPENSSH PRIVATE KEY")
     with suite.restored():
-        ids = bring(suite, tmp_path)
+        ids, push = bring(suite, tmp_path)
         page.goto("/ui/servers/usp-server-1/push")
-        for path, thorough in pages(ids):
+        for path, thorough in pages(ids, push):
             response = page.goto(path)
             assert response is not None
             assert response.status == 200, path
@@ -118,6 +126,7 @@ def test_texts_are_texts_on_every_page_and_every_page_is_sound(admin: Visitor, s
                 page.goto(f"/ui/{path}")
             look(admin, path)
     suite.api("PATCH", "/me", {"full_name": ""})
+    suite.api("DELETE", "/webhooks/probed")
 
 
 FILL = """(text) => {
