@@ -30,6 +30,7 @@ server {
   # upgrade_timeout  = 43200.0 # seconds for sessions to end after an upgrade in place (SIGUSR2)
   # max_sessions     = 5000
   # fast_path        = true # false = relay with stock asyncssh (slower)
+  # sandbox          = true # workers give up this host's files (Landlock)
 }
 
 # What strangers may ask of this server, and what failures cost them (docs/defence.md). A source is an IPv4 address or an

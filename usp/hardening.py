@@ -3,6 +3,9 @@
 A core dump would hold keys and passwords; with PR_SET_DUMPABLE off the kernel writes none, and /proc/PID/mem, ptrace
 and the like are root's alone. Under PR_SET_NO_NEW_PRIVS no program that this process starts can gain more (setuid, file
 capabilities). Workers inherit the last, and are told the others again.
+
+A worker, which speaks with strangers, also gives up the files of the host (`confine`): it keeps programs, to read them,
+and the directory of the log. No key, no configuration, no data, whoever the daemon's user is.
 """
 
 from __future__ import annotations
@@ -10,8 +13,11 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import sys
+from collections.abc import Iterator
 from typing import Final
 
+from usp import landlock
 from usp.log import get_logger
 
 log = get_logger(__name__)
@@ -34,3 +40,23 @@ def prctl(option: int, value: int) -> int:
     """prctl(2): 0, or the error's number."""
     libc = ctypes.CDLL(None, use_errno=True)
     return ctypes.get_errno() if libc.prctl(option, value, 0, 0, 0) < 0 else 0
+
+
+SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc", "/dev/urandom", "/dev/null")
+"""Where libraries, time zones, the resolver's files and public certificates are."""
+
+
+def confine(log_path: str) -> str:
+    """Give up the files that a worker does not need; what the kernel cannot do, as words. Before any other thread."""
+    try:
+        landlock.restrict(_readable(), ["/dev/null", *([os.path.dirname(log_path) or "."] if log_path else [])])
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return ""
+
+
+def _readable() -> Iterator[str]:
+    yield from SYSTEM
+    yield from (sys.prefix, sys.base_prefix)
+    yield from (path or "." for path in sys.path)
+    yield os.path.dirname(os.path.realpath("/etc/resolv.conf"))  # mostly below /run, and made anew now and then

@@ -163,6 +163,7 @@ class ServerLimits(Model):
     )
     max_sessions: int = Field(default=5000, ge=1, le=1_000_000, description="partner sessions at once")
     fast_path: bool = Field(default=True, description="relay packets on the short way; false = stock asyncssh")
+    sandbox: bool = Field(default=True, description="workers give up this host's files (Landlock)")
 
 
 class ServerSettings(Model):

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from usp import __version__, expiry, pki, tls
+from usp import __version__, expiry, landlock, pki, tls
 from usp.certificates import expires
 from usp.configfile import read_file
 from usp.databases import DEFAULT_PORTS, DatabaseEngine, DatabaseSettings
@@ -236,6 +236,14 @@ def files(settings: ServerSettings, limit: int | None = None) -> Findings:
             f"{settings.server.max_sessions} sessions on {workers} workers need {need} open files, {hard} are allowed "
             f"(LimitNOFILE={need} in the unit, or `ulimit -n`)",
         )
+
+
+def sandbox(settings: ServerSettings) -> Findings:
+    if not settings.server.sandbox:
+        yield Finding("server.sandbox", "is off: workers may open what the daemon's user may", grave=False)
+    elif not landlock.abi():
+        message = "this kernel has no Landlock, or it is not among `lsm=`: only the unit confines workers"
+        yield Finding("server.sandbox", message, grave=False)
 
 
 def clock() -> Findings:

@@ -122,6 +122,7 @@ def _server(settings: ServerSettings) -> Iterator[Finding]:
     if settings.audit.path:
         yield from checks.writable("audit.path", settings.audit.path)
     yield from checks.files(settings)
+    yield from checks.sandbox(settings)
     yield from _health(settings)
 
 

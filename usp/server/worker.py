@@ -363,9 +363,12 @@ async def _main(fd: int) -> None:
             raise UspError("internal", "the first message is not Start")
         settings = ServerSettings.model_validate_json(start.settings)
         fastpath.switch(settings.server.fast_path)
+        free = hardening.confine(settings.log.path) if settings.server.sandbox else "server.sandbox is off"
         logs.setup(settings.log, f"usp-server/{start.slot}", rotate=False)
         logs.context(server=start.server)
         hardening.give_up()
+        if free:
+            log.warn("worker.not_confined", slot=start.slot, reason=free)
         asyncio.get_running_loop().set_exception_handler(_unhandled)
         await Worker(channel, start, settings).run()
     finally:

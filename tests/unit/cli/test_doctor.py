@@ -162,6 +162,10 @@ def too_many_sessions(host: Host) -> None:
     host.spoil(host.server, "workers = 1", f"workers = 1\nserver {{\n max_sessions = {min(limit, 1_000_000)}\n}}")
 
 
+def workers_free(host: Host) -> None:
+    host.spoil(host.server, "workers = 1", "workers = 1\nserver {\n sandbox = false\n}")
+
+
 def metrics_for_all(host: Host) -> None:
     host.spoil(host.server, "metrics {", 'metrics {\n address = "0.0.0.0"')
 
@@ -220,6 +224,7 @@ PLANTED = [
     (directory_missing, "server", "log.path", "does not exist (install -d"),
     (address_of_elsewhere, "server", "web.port", "is no address of this machine"),
     (too_many_sessions, "server", "server.max_sessions", "LimitNOFILE="),
+    (workers_free, "server", "server.sandbox", "may open what the daemon's user may"),
     (metrics_for_all, "server", "metrics.address", "may be reached from outside"),
     (name_that_does_not_resolve, "client", "tunnel.host", "does not resolve here"),
     (tunnel_without_listener, "client", "tunnel.host", "does it run, and listen there?"),

@@ -184,6 +184,7 @@ async def test_the_life_of_the_daemon(daemon: Daemon) -> None:
     assert not any(map(alive, workers))
     assert [line for line in daemon.log().splitlines() if " ERROR " in line and "snapshot.rejected" not in line] == []
     assert "Traceback" not in daemon.log()
+    assert "worker.not_confined" not in daemon.log()
 
 
 async def test_workers_end_when_the_supervisor_is_killed(daemon: Daemon) -> None:
