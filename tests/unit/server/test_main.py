@@ -176,7 +176,7 @@ async def test_the_life_of_the_daemon(daemon: Daemon) -> None:
     short = (await daemon.report())["certificates"]  # over the connection of before
     assert short[0]["until"] < long[0]["until"]
     assert short[1] == long[1]
-    assert "certificate.expires" in daemon.log()
+    await until(lambda: "certificate.expires" in daemon.log())
     assert 'usp_certificate_expiry_timestamp_seconds{certificate="web.tls.ca"}' in (await got(daemon, "/metrics"))[1]
 
     daemon.process.terminate()
