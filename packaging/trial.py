@@ -1,10 +1,8 @@
-"""Tries a package in a clean root: `python packaging/trial.py DEB ROOT` (as root).
+"""Tries a package in a clean root: `python packaging/trial.py DEB [ROOT]` (as root).
 
-ROOT is a Debian made by debootstrap; it is copied first. The package is installed with dpkg, the three daemons start as
-their units say, as the user usp, a partner's transfer passes, the package is removed and purged, and what is left is
-looked at.
-
-    debootstrap --variant=minbase --include=python3 bookworm ROOT
+ROOT is a Debian, such as debootstrap makes, or this machine itself; nothing is written there, but to a layer over it
+(overlayfs) that goes away with the trial. The package is installed with dpkg, the three daemons start as their units
+say, as the user usp, a partner's transfer passes, the package is removed and purged, and what is left is looked at.
 """
 
 from __future__ import annotations
@@ -19,38 +17,56 @@ from pathlib import Path
 HERE = Path(__file__).resolve()
 
 
-def main(deb: Path, clean: Path) -> int:
-    if os.environ.get("USP_TRIAL") != "unshared":  # mounts of our own, which end with us
-        argv = ["unshare", "--mount", "--pid", "--fork", sys.executable, str(HERE), str(deb), str(clean)]
+def main(deb: Path, below: Path) -> int:
+    if os.environ.get("USP_TRIAL") != "unshared":  # mounts and processes of our own, which end with us
+        argv = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            sys.executable,
+            str(HERE),
+            str(deb),
+            str(below),
+        ]
         return subprocess.run(argv, env={**os.environ, "USP_TRIAL": "unshared"}, check=False).returncode
     with tempfile.TemporaryDirectory(prefix="usp-root-") as folder:
-        root = Path(folder) / "root"
-        subprocess.run(["cp", "-a", "--reflink=auto", str(clean), str(root)], check=True)
-        for kind, where in (("proc", "proc"), ("tmpfs", "tmp"), ("tmpfs", "run")):
-            subprocess.run(["mount", "-t", kind, kind, str(root / where)], check=True)
+        layer = Path(folder)
+        mount(layer, "tmpfs")
+        root, written, work = (layer / name for name in ("root", "written", "work"))
+        for each in (root, written, work):
+            each.mkdir()
+        mount(root, "overlay", f"lowerdir={below},upperdir={written},workdir={work}")
+        mount(root / "proc", "proc", "nosuid")
+        for place in ("tmp", "run"):
+            mount(root / place, "tmpfs", "mode=1777")
         subprocess.run(["mount", "--rbind", "/dev", str(root / "dev")], check=True)
         try:
-            tried(root, deb)
+            tried(root, written, below, deb)
         finally:
-            for where in ("proc", "tmp", "run", "dev"):
-                subprocess.run(["umount", "-l", str(root / where)], check=False)
+            for each in (*(root / name for name in ("proc", "tmp", "run", "dev")), root, layer):
+                subprocess.run(["umount", "-l", str(each)], check=False)
     return 0
 
 
-def tried(root: Path, deb: Path) -> None:
-    before = files(root)
+def mount(where: Path, kind: str, options: str = "mode=0755") -> None:
+    subprocess.run(["mount", "-t", kind, "-o", options, kind, str(where)], check=True)
+
+
+def tried(root: Path, written: Path, below: Path, deb: Path) -> None:
+    """`written`: the layer with what was written to `root`, over what is in `below`."""
     shutil.copy(deb, root / "tmp" / "usp.deb")
     inside(root, "dpkg", "-i", "/tmp/usp.deb")
     shutil.copy(HERE.with_name("trial_inside.py"), root / "tmp")
     inside(root, "/opt/udmg/venv/bin/python", "/tmp/trial_inside.py")
-    installed = files(root) - before
-    print(f"installed: {len(installed)} files and directories")
+    print(f"installed: {len(new(written, below))} files and directories")
     inside(root, "dpkg", "--remove", "usp")
-    left = files(root) - before
+    left = new(written, below)
     print("left by remove:", *sorted(short(left)), sep="\n  ")
     assert "opt/udmg/etc/usp-server.hcl" in left, "remove keeps the configuration"
     inside(root, "dpkg", "--purge", "usp")
-    left = files(root) - before
+    left = new(written, below)
     print("left by purge:", *sorted(short(left)), sep="\n  ")
     strange = {path for path in left if not path.startswith(("opt", "var/lib/dpkg", "var/log", "etc/"))}
     strange |= {path for path in left if path.startswith("opt/udmg/venv")}
@@ -66,14 +82,12 @@ def inside(root: Path, *argv: str) -> None:
     subprocess.run(["chroot", str(root), *argv], env=env, check=True)
 
 
-def files(root: Path) -> set[str]:
+def new(written: Path, below: Path) -> set[str]:
+    """What was not there before. (The layer has what was changed or removed, too.)"""
     found = set()
-    for folder, names, others in os.walk(root):
-        here = Path(folder).relative_to(root)
-        if here.parts[:1] in (("proc",), ("tmp",), ("run",), ("dev",)):
-            names.clear()
-            continue
-        found.update(str(here / name) for name in (*names, *others))
+    for folder, names, others in os.walk(written):
+        here = Path(folder).relative_to(written)
+        found.update(str(here / name) for name in (*names, *others) if not os.path.lexists(below / here / name))
     return found
 
 
@@ -82,4 +96,4 @@ def short(paths: set[str]) -> set[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "/")))

@@ -86,6 +86,7 @@ def run_daemon(name: str, model: type[Settings], config: str, run: Run[Settings]
         settings = load(model, config, os.environ)
         log.setup(_log_settings(settings), name)
         log.context(**{name.removeprefix("usp-"): getattr(settings, "name", None)})
+        _warn_of_secrets(config, settings)
         hardening.give_up()
         tasks.run(_supervised(name, model, config, settings, run))
         log.shutdown()
@@ -135,6 +136,14 @@ def _log_settings(settings: Model) -> LogSettings:
     found = getattr(settings, "log", None)
     assert isinstance(found, LogSettings)
     return found
+
+
+def _warn_of_secrets(config: str, settings: Model) -> None:
+    """A key file that others can read is refused. A configuration is not: an installation may have had it like that for
+    long, and would not come up after an upgrade."""
+    if getattr(settings, "holds_secrets", False) and os.stat(config).st_mode & 0o007:
+        reason = f"holds a secret, and everybody may read it (chmod o-rwx {config})"
+        _log.warn("settings.exposed", config=config, reason=reason)
 
 
 async def _supervised(name: str, model: type[Settings], config: str, settings: Settings, run: Run[Settings]) -> None:

@@ -427,6 +427,14 @@ class ManagerSettings(Model):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 
+    @property
+    def holds_secrets(self) -> bool:
+        """They stand in the file itself, not in files of their own."""
+        kek, rotation = self.encryption, self.encryption.rotation
+        keys = [kek.kek_source, *([rotation.previous_kek_source] if rotation else [])]
+        passwords = [self.database.password, *(each.client_secret for each in self.oidc.values())]
+        return KekSource.VALUE in keys or any(each is not None for each in passwords)
+
 
 Settings = TypeVar("Settings", bound=Model)
 

@@ -30,7 +30,7 @@ from usp.configfile import read_file
 from usp.databases import DEFAULT_PORTS, DatabaseEngine, DatabaseSettings
 from usp.errors import UspError
 from usp.secret import Secret
-from usp.settings import ClientSettings, KekSource, LogSettings, ManagerSettings, MetricsSettings, ServerSettings
+from usp.settings import ClientSettings, LogSettings, ManagerSettings, MetricsSettings, ServerSettings
 from usp.ssh import keys
 
 PATIENCE: Final = 3.0
@@ -122,8 +122,7 @@ def private(name: str, path: str) -> Findings:
 
 def secrets_inside(path: Path, settings: ManagerSettings) -> Findings:
     """Secrets that stand in the configuration itself."""
-    inside = settings.encryption.kek_source is KekSource.VALUE or settings.database.password is not None
-    if inside and stat.S_IMODE(path.stat().st_mode) & 0o007:
+    if settings.holds_secrets and stat.S_IMODE(path.stat().st_mode) & 0o007:
         yield Finding(str(path), f"holds a secret, and everybody may read it (chmod o-rwx {path})")
 
 

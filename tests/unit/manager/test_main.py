@@ -223,6 +223,9 @@ def serving(place: Place) -> Iterator[subprocess.Popen[str]]:
 def test_the_daemon(ready: Place) -> None:
     ready.run("user", "add", "admin", "--role", "admin", "--password-stdin", input=PASSWORD)
     token = ready.run("token", "add", "ci", "--user", "admin").stdout.strip()
+    text = ready.config.read_text().replace('"file"', '"value"').replace(f'"{ready.folder}/kek"', f'"{KEK.strip()}"')
+    ready.config.write_text(text)
+    ready.config.chmod(0o644)
     with serving(ready) as process:
         base = f"https://127.0.0.1:{ready.port}"
         assert ready.get(f"{base}/api/v1/servers")[0] == 401
@@ -237,6 +240,8 @@ def test_the_daemon(ready: Place) -> None:
         output, _ = process.communicate(timeout=10)
         assert process.returncode == 0
     assert "daemon.stopped" in output
+    assert f'settings.exposed config={ready.config} reason="holds a secret' in output
+    assert KEK.strip() not in output
     assert "Traceback" not in output
     assert token not in output
 
