@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncssh
 
@@ -23,7 +23,7 @@ from usp.server.watch import Watch
 from usp.snapshot import TargetSpec
 from usp.ssh import connect, failures
 from usp.ssh.connect import ClientConnection, Login
-from usp.ssh.login import TargetConnection
+from usp.ssh.login import Habits, LoginClient, TargetConnection
 
 log = get_logger(__name__)
 
@@ -36,10 +36,12 @@ class Target:
 
     spec: TargetSpec
     options: asyncssh.SSHClientConnectionOptions
+    habits: Habits = field(default_factory=dict, compare=False)
 
 
-class _TargetClient(asyncssh.SSHClient):
-    def __init__(self, lost: Lost) -> None:
+class _TargetClient(LoginClient):
+    def __init__(self, lost: Lost, habits: Habits) -> None:
+        super().__init__(habits)
         self._lost = lost
         self._connection: asyncssh.SSHClientConnection | None = None
 
@@ -73,7 +75,7 @@ async def reach(
     end = loop.time() + timeout
     for left in range(len(order), 0, -1):
         place = order[-left]
-        client = _TargetClient(lost)
+        client = _TargetClient(lost, target.habits)
         try:
             connection = await _dial(target, place, login, link, client, (end - loop.time()) / left, header)
         except UspError as error:
@@ -97,7 +99,8 @@ async def dial(target: Target, login: Login, link: Link | None, lost: Lost, time
 
     It is nobody's but our own. `lost` is called when the connection ends, also when it never came about.
     """
-    return await _dial(target, places(target.spec, None)[0], login, link, _TargetClient(lost), timeout, LOCAL)
+    client = _TargetClient(lost, target.habits)
+    return await _dial(target, places(target.spec, None)[0], login, link, client, timeout, LOCAL)
 
 
 async def _dial(

@@ -44,7 +44,6 @@ class Story:
         self._refused: set[str] = set()
         self.at_target: Callable[[bytes], bytes] | None = None
         """Where the target sees other paths than the partner."""
-        self._waited = [metrics.TRANSFER_SECONDS_TOTAL.labels(listener, side) for side in Spent._fields[1:]]
 
     def describe(self, **facts: JsonValue) -> None:
         """From now on every fact says so."""
@@ -100,9 +99,9 @@ class Story:
             self._tell({**self._who, **told})
 
     def _count(self, spent: Spent) -> None:
-        for metric, seconds in zip(self._waited, spent[1:], strict=True):
+        for side, seconds in zip(Spent._fields[1:], spent[1:], strict=True):
             if seconds:
-                metric.inc(seconds)
+                metrics.TRANSFER_SECONDS_TOTAL.labels(self._listener, side).inc(seconds)
 
     def ended(self, outcome: Outcome, bytes_in: int, bytes_out: int) -> None:
         if outcome is Outcome.PROBE:

@@ -8,7 +8,6 @@ asyncssh does nothing.
 from __future__ import annotations
 
 import asyncio
-import copy
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -21,7 +20,7 @@ from asyncssh.packet import PacketDecodeError
 from usp.secret import Secret
 from usp.ssh.fastpath import FastPath
 from usp.ssh.lean import Lean
-from usp.ssh.options import TUNNEL_PACKET, TUNNEL_WINDOW, one_use
+from usp.ssh.options import TUNNEL_PACKET, TUNNEL_WINDOW, copied, one_use
 from usp.ssh.socketio import Inlet
 from usp.ssh.window import Windows
 
@@ -33,6 +32,11 @@ class Login:
     username: str
     password: Secret | None = None
     keys: Sequence[asyncssh.SSHKeyPair] = ()
+
+    @property
+    def methods(self) -> list[str]:
+        """Those that have something to offer, the strongest first."""
+        return ["publickey"] * bool(self.keys) + ["keyboard-interactive", "password"] * bool(self.password)
 
 
 _TCP_INFO: Final = 104
@@ -213,6 +217,7 @@ async def dial(
     used.username = login.username
     used.password = login.password.reveal() if login.password else None
     used.client_keys = one_use_pairs(login.keys)
+    used.preferred_auth = login.methods
     start = _over_tcp(host, port, connect_timeout) if link is None else _through(link, host, port, connect_timeout)
     return await _run(kind, used, _after(header, start))
 
@@ -254,7 +259,7 @@ def kernel_round_trip(connection: ClientConnection) -> float | None:
 
 def one_use_pairs(pairs: Sequence[asyncssh.SSHKeyPair]) -> list[asyncssh.SSHKeyPair] | None:
     """Copies of key pairs for one connection (see `usp.ssh.options`)."""
-    return [copy.copy(pair) for pair in pairs] or None
+    return [copied(pair) for pair in pairs] or None
 
 
 async def _run(kind: type[Connection], options: Any, start: Start, wait: str = "auth") -> Connection:

@@ -3,6 +3,7 @@
 * It numbers connections in an attribute of their class. Python then forgets, at each connection, whatever it had cached
   about the attributes and methods of all connections: this alone is a tenth of a login.
 * It makes the text of its debug messages, and of one for every packet, before it asks whether anybody wants them.
+* It waits for the peer's identification before it offers algorithms: a write of its own, and for the peer a wait.
 * It looks every character of user names and passwords up in Unicode tables, where ASCII has nothing to prepare.
 * It asks of every packet's result, which mostly is `None` or `True`, whether it is awaitable: for those that is slow.
 * It makes a task of handlers that never wait (`AT_ONCE`): a turn of the event loop each, and a write of its own for
@@ -16,14 +17,15 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Coroutine, Generator
+import logging
+from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncssh import auth as _auth
 from asyncssh import connection as _connection
 from asyncssh.constants import MSG_KEXINIT, MSG_USERAUTH_REQUEST
 from asyncssh.logging import SSHLogger
-from asyncssh.packet import SSHPacket
+from asyncssh.packet import SSHPacket, SSHPacketLogger
 from asyncssh.public_key import SSHKey
 from asyncssh.saslprep import saslprep as _saslprep
 
@@ -49,6 +51,14 @@ class LeanLogger(SSHLogger):
         if self._logger.isEnabledFor(level):
             super().log(level, msg, *args, **kwargs)
 
+    def info(self, msg: object, *args: Any, **kwargs: Any) -> None:
+        if self._logger.isEnabledFor(logging.INFO):
+            super().info(msg, *args, **kwargs)
+
+    def debug1(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        if self._logger.isEnabledFor(logging.DEBUG):
+            super().debug1(msg, *args, **kwargs)
+
     def debug2(self, msg: str, *args: Any, **kwargs: Any) -> None:
         if self._debug_level >= 2:
             super().debug2(msg, *args, **kwargs)
@@ -56,6 +66,9 @@ class LeanLogger(SSHLogger):
 
 class Lean(_Base):
     """Mixed in front of SSHClientConnection or SSHServerConnection."""
+
+    _offered = False
+    """Our algorithms have been, and asyncssh does not know."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,9 +78,16 @@ class Lean(_Base):
     def _get_next_conn() -> int:
         return next(_numbers)
 
-    def _log_packet(self, *args: Any) -> None:
-        if SSHLogger._debug_level >= PACKETS:
-            super()._log_packet(*args)
+    def _send_version(self) -> None:
+        super()._send_version()
+        self._send_kexinit()
+        self._offered = True
+
+    def _send_kexinit(self) -> None:
+        if self._offered:
+            self._offered = False
+        else:
+            super()._send_kexinit()
 
     def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
         result = super().process_packet(pkttype, pktid, packet)
@@ -80,6 +100,16 @@ class Lean(_Base):
             if key.public_data == key_data and key not in self._revoked_host_keys:
                 return key
         return super()._validate_host_key(host, addr, port, key_data)
+
+
+def told_of(tell: Callable[..., None]) -> Callable[..., None]:
+    """The same, if somebody wants to hear of packets."""
+
+    def log_packet(*args: Any) -> None:
+        if SSHLogger._debug_level >= PACKETS:
+            tell(*args)
+
+    return log_packet
 
 
 def run_through(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -153,6 +183,8 @@ def _install() -> None:
     if names.get("inspect") is inspect:
         names["inspect"] = _Inspect()
     names["_select_host_key_algs"] = select_host_key_algs
+    SSHPacketLogger.log_sent_packet = told_of(SSHPacketLogger.log_sent_packet)  # type: ignore[method-assign]
+    SSHPacketLogger.log_received_packet = told_of(SSHPacketLogger.log_received_packet)  # type: ignore[method-assign]
 
 
 _install()

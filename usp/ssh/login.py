@@ -2,21 +2,21 @@
 
 Towards partners: partial success (RFC 4252, 5.1), so that a login may take several methods; the proof of a key is told
 apart from the mere question about it; certificates must name their user (asyncssh lets one without names be
-anybody's); no signatures but those of the
-node's profile; whoever asks for the login service again before each attempt (paramiko does) gets it,
-as from OpenSSH. Towards targets: a key that was refused is not followed by anything weaker.
+anybody's); no signatures but those of the node's profile; whoever asks for the login service again before each attempt
+(paramiko does) gets it, as from OpenSSH. Towards targets: a key that was refused is not followed by anything weaker,
+and what got in the last time is tried first.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import asyncssh
 from asyncssh.connection import SSHConnection
-from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE
-from asyncssh.packet import PacketDecodeError, SSHPacket
+from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE, MSG_USERAUTH_SUCCESS
+from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket
 from asyncssh.public_key import SSHOpenSSHCertificate
 
 from usp.errors import UspError
@@ -86,14 +86,50 @@ class PartnerConnection(Announcing):
     _packet_handlers = {**Announcing._packet_handlers, MSG_SERVICE_REQUEST: _process_service_asked}  # noqa: RUF012
 
 
-class TargetConnection(ClientConnection):
-    """We are the SSH client, and if our key is refused we go."""
+Habits: TypeAlias = dict[tuple[bytes, ...], bytes]
+"""Methods that we have something to offer for -> the one by which alone the last login got in."""
 
-    login_began = False
-    """It has been shown a credential."""
+
+class LoginClient(asyncssh.SSHClient):
+    """The owner of a `TargetConnection`. `habits`: of the target, and what is learnt of them."""
+
+    def __init__(self, habits: Habits) -> None:
+        self.habits = habits
+
+
+class TargetConnection(ClientConnection):
+    """We are the SSH client, and if our key is refused we go.
+
+    asyncssh asks which methods there are (RFC 4252, 5.2), and then whether a key would do (7), a round trip each. We
+    begin with what got in the last time, and show the one key that we have: the answer to that says as much.
+    """
+
+    _owner: LoginClient
+    _began_with = b""
+    """The method by which it was shown a credential first."""
+    _assumed = b""
+    """The method that it is expected to take."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._assumed = self._owner.habits.get(self._offers, b"")
+        if self._assumed:
+            self._auth_methods = [self._assumed]
+
+    @property
+    def login_began(self) -> bool:
+        """It has been shown a credential."""
+        return bool(self._began_with)
+
+    @property
+    def _offers(self) -> tuple[bytes, ...]:
+        return tuple(self._preferred_auth or ())
 
     async def send_userauth_request(self, method: bytes, *args: bytes, **more: Any) -> None:
-        self.login_began = self.login_began or method != b"none"
+        if method != b"none":
+            self._began_with = self._began_with or method
+        if method == b"publickey" and "key" in more and more["key"] is None:
+            args, more = (Boolean(True), *args[1:]), {"key": self._auth._keypair, "trivial": False}  # type: ignore[union-attr]
         await super().send_userauth_request(method, *args, **more)
 
     def _recv_version(self) -> bool:
@@ -103,13 +139,41 @@ class TargetConnection(ClientConnection):
         return super()._recv_version()
 
     def _process_refusal(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
-        partial = packet.get_remaining_payload()[-1:] != b"\0"
-        if self._auth is not None and self._auth._method == b"publickey" and not partial:  # type: ignore[attr-defined]
+        tried, partial = self._tried, packet.get_remaining_payload()[-1:] != b"\0"
+        assumed, self._assumed = self._assumed, b""
+        if assumed:
+            self._owner.habits.pop(self._offers, None)
+        if assumed and assumed not in _offered(packet):
+            self._password = self._options.password  # it was not looked at: other methods may have it
+        elif tried == b"publickey" and not partial:
             self._force_close(asyncssh.PermissionDenied("the key was refused"))
             return True
         return self._process_userauth_failure(pkttype, pktid, packet)
 
-    _packet_handlers = {**SSHConnection._packet_handlers, MSG_USERAUTH_FAILURE: _process_refusal}  # noqa: RUF012
+    def _process_success(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
+        if self._began_with and self._tried == self._began_with:
+            self._owner.habits[self._offers] = self._began_with
+        return self._process_userauth_success(pkttype, pktid, packet)
+
+    @property
+    def _tried(self) -> bytes:
+        """The method whose answer comes."""
+        return getattr(self._auth, "_method", b"")
+
+    def _process_hostkeys_00_at_openssh_dot_com_global_request(self, packet: SSHPacket) -> None:
+        """asyncssh makes a task to find out that nobody wants to hear of the target's other keys."""
+        self._report_global_response(False)
+
+    _packet_handlers = {  # noqa: RUF012
+        **SSHConnection._packet_handlers,
+        MSG_USERAUTH_FAILURE: _process_refusal,
+        MSG_USERAUTH_SUCCESS: _process_success,
+    }
+
+
+def _offered(packet: SSHPacket) -> list[bytes]:
+    """The methods that a refusal names; reading it takes nothing from the packet."""
+    return list(SSHPacket(packet.get_remaining_payload()).get_namelist())
 
 
 def _signature_algorithm(signature: bytes) -> bytes:

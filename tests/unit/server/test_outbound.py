@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncssh
 import pytest
@@ -140,6 +141,73 @@ async def test_a_target_that_asks_for_both_gets_both(target: Target) -> None:
         await gateway.outcome()
         assert [fact["method"] for fact in gateway.told("login")] == ["publickey", "keyboard-interactive", "publickey"]
         assert gateway.told("login")[-1]["outcome"] == "auth_denied"
+
+
+# --- what a target was seen to take ---
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The methods of all requests to log in, in their order."""
+    found: list[bytes] = []
+    really = ClientConnection.send_userauth_request
+
+    async def send(self: ClientConnection, method: bytes, *args: bytes, **more: Any) -> None:
+        found.append(method)
+        await really(self, method, *args, **more)
+
+    monkeypatch.setattr(ClientConnection, "send_userauth_request", send)
+    return found
+
+
+async def outcome(at: outbound.Target, login: Login) -> str:
+    try:
+        connection = await outbound.dial(at, login, None, lambda _: None, TIMEOUT)
+    except UspError as error:
+        return error.code
+    connection.close()
+    await connection.wait_closed()
+    return "ok"
+
+
+async def test_what_got_in_the_last_time_is_tried_first(target: Target, asked: list[bytes]) -> None:
+    at = prepared(snapshot(target.port)).doors["l1", "n1"].target
+    good, wrong = (Login(USER, Secret(password)) for password in (PASSWORD, "wrong"))
+    assert [await outcome(at, login) for login in (good, good, wrong, good)] == [
+        "ok", "ok", "target.auth_denied", "ok",
+    ]  # fmt: skip
+    method = b"keyboard-interactive"
+    assert asked == [b"none", method, method, method, b"none", method]
+    assert target.logins == 4, "no password is tried twice"
+
+
+@pytest.mark.parametrize("habit", [b"keyboard-interactive", b"password"])
+async def test_a_target_that_takes_another_method_now(
+    target: Target, asked: list[bytes], habit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = prepared(snapshot(target.port)).doors["l1", "n1"].target
+    login = Login(USER, Secret(PASSWORD))
+    offers = tuple(method.encode() for method in login.methods)
+    at.habits[offers] = habit
+    supported = "kbdint_auth_supported" if habit != b"password" else "password_auth_supported"
+    monkeypatch.setattr(asyncssh.SSHServerConnection, supported, lambda self: False)
+    (other,) = set(offers) - {habit}
+    assert await outcome(at, login) == "ok"
+    assert asked == [habit, other]
+    assert target.logins == 1
+    assert at.habits == {}, "two were needed"
+    assert [await outcome(at, login) for _ in range(2)] == ["ok", "ok"]
+    assert asked[2:] == [b"none", other, other]
+
+
+async def test_the_one_key_is_shown_at_once(target: Target, asked: list[bytes]) -> None:
+    target.authorized = {OTHER_LINE}
+    at = prepared(snapshot(target.port)).doors["l1", "n1"].target
+    mine, foreign = (Login(USER, keys=keys.pairs([keys.parse_private(key)])) for key in (OTHER_KEY, HOST_KEY))
+    assert [await outcome(at, login) for login in (mine, mine, foreign)] == ["ok", "ok", "target.auth_denied"]
+    assert asked == [b"none", b"publickey", b"publickey", b"publickey"]
+    assert target.seen == [(USER, "publickey")] * 3
+    assert at.habits == {}
 
 
 async def test_one_of_several_pins_is_enough(target: Target) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import re
+import socket
 
 import asyncssh
 import pytest
@@ -17,9 +18,11 @@ from asyncssh.saslprep import saslprep as original
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usp.ssh import keys
+from usp.algorithms import Algorithms
+from usp.ssh import connect, keys
 from usp.ssh.connect import ClientConnection, ServerConnection
 from usp.ssh.lean import AT_ONCE, Lean, LeanLogger, run_through, saslprep, select_host_key_algs
+from usp.ssh.options import Timing, partner_facing
 
 
 def prepared(by: object, text: str) -> str | None:
@@ -63,11 +66,59 @@ def test_only_wanted_messages_are_made(caplog: pytest.LogCaptureFixture) -> None
 def test_the_internals_that_it_stands_on() -> None:
     for kind in (ClientConnection, ServerConnection):
         assert issubclass(kind, connection.SSHConnection)
-    assert callable(packet.SSHPacketLogger._log_packet)
+    for way in ("log_sent_packet", "log_received_packet"):
+        assert (
+            inspect.getsource(getattr(packet.SSHPacketLogger, way).__closure__[0].cell_contents).count("_log_packet")
+            == 1
+        )
     assert SSHLogger._debug_level < 3
     logger = SSHLogger(logging.getLogger("asyncssh"), context="conn=1")
     assert (logger._logger.name, logger._context) == ("asyncssh", "conn=1")
     assert callable(asyncssh.SSHServerConnection.reload_config)
+
+
+def test_packets_are_told_of_to_who_asks(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handler(packet.SSHPacketHandler):
+        logger = SSHLogger(logging.getLogger("asyncssh"), context="conn=1")
+
+    with caplog.at_level(logging.DEBUG, "asyncssh"):
+        for level in (2, 3):
+            monkeypatch.setattr(SSHLogger, "_debug_level", level)
+            Handler().log_sent_packet(1, 1, b"abc")
+            Handler().log_received_packet(2, 1, packet.SSHPacket(b"abc"), "note")
+    assert [message.split("\n")[0] for message in caplog.messages] == [
+        "[conn=1, pktid=1] Sent packet type 1, 3 bytes",
+        "[conn=1, pktid=1] Received packet type 2, 3 bytes (note)",
+    ]
+
+
+# --- what is said first ---
+
+
+async def test_algorithms_are_offered_with_the_identification_and_once() -> None:
+    options = partner_facing([keys.generate()[0]], Algorithms(), Timing(login_timeout=5.0))
+    ours, theirs = socket.socketpair()
+    serving = asyncio.ensure_future(connect.serve(ours, options, asyncssh.SSHServer))
+    theirs.setblocking(False)
+    loop = asyncio.get_running_loop()
+    said = await loop.sock_recv(theirs, 65536)
+    identification, _, offer = said.partition(b"\r\n")
+    assert identification == b"SSH-2.0-USP"
+    assert (int.from_bytes(offer[:4], "big") + 4, offer[5]) == (len(offer), MSG_KEXINIT), "and nothing else"
+    await loop.sock_sendall(theirs, b"SSH-2.0-peer\r\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(loop.sock_recv(theirs, 65536), 0.1)
+    theirs.close()
+    with pytest.raises(asyncssh.ConnectionLost):
+        await serving
+
+
+def test_the_offer_is_made_where_asyncssh_thinks_that_it_makes_it() -> None:
+    began = " ".join(inspect.getsource(connection.SSHConnection._recv_version).split())
+    assert began.count("self._send_kexinit() self._kexinit_sent = True self._recv_handler = self._recv_pkthdr") == 1
+    made = " ".join(inspect.getsource(connection.SSHConnection.connection_made).split())
+    assert "self._connection_made() self._owner.connection_made(self)" in made
+    assert "self._send_version()" in made
 
 
 # --- connections leave their classes alone ---

@@ -7,7 +7,7 @@ import inspect
 import asyncssh
 import pytest
 from asyncssh import auth, connection
-from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE
+from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE, MSG_USERAUTH_SUCCESS
 from asyncssh.packet import Boolean, NameList, SSHPacket, String
 
 from usp.algorithms import Algorithms
@@ -70,6 +70,39 @@ def test_the_clients_packet_table_is_looked_up_per_class() -> None:
     assert packet.get_remaining_payload()[-1:] == b"\1"
     assert packet.get_namelist() == [b"password"], "looking does not take"
     assert "self._method = method" in source(auth.ClientAuth)
+
+
+def test_a_login_begins_with_the_method_that_we_say() -> None:
+    assert "self._auth_methods = [b'none']" in source(connection.SSHConnection.__init__)
+    assert "lookup_client_auth(self, self._auth_methods[0])" in source(connection.SSHClientConnection.try_next_auth)
+    assert ".try_next_auth()" in source(connection.SSHConnection._process_service_accept)
+    made = source(connection.SSHClientConnection.__init__)
+    assert "self._password = options.password" in made
+    assert "self._preferred_auth = [method.encode('ascii') for method in options.preferred_auth]" in made
+    handlers = connection.SSHConnection._packet_handlers
+    assert handlers[MSG_USERAUTH_SUCCESS] is connection.SSHConnection._process_userauth_success
+    assert TargetConnection._packet_handlers[MSG_USERAUTH_SUCCESS] is TargetConnection._process_success
+
+
+def test_a_question_about_a_key_is_told_by_its_arguments() -> None:
+    asking = source(auth._ClientPublicKeyAuth._start)
+    assert "self._keypair = await self._conn.public_key_auth_requested()" in asking
+    assert "await self.send_request(Boolean(False), String(self._keypair.algorithm)," in asking
+    signing = source(auth._ClientPublicKeyAuth._send_signed_request)
+    assert "self.send_request(Boolean(True), String(self._keypair.algorithm)," in signing
+    assert "key=self._keypair, trivial=False)" in signing
+    assert "self._conn.send_userauth_request(self._method, *args, key=key, trivial=trivial)" in source(
+        auth.ClientAuth.send_request
+    )
+
+
+def test_other_host_keys_of_targets_are_nobodys_news() -> None:
+    name = "_process_hostkeys_00_at_openssh_dot_com_global_request"
+    assert name in vars(connection.SSHClientConnection)
+    assert name in vars(TargetConnection)
+    unheard = source(connection.SSHClientConnection._finish_hostkeys)
+    assert "if not self._server_host_keys_handler:" in unheard
+    assert "self._report_global_response(False) return" in unheard
 
 
 def test_the_login_service_may_be_asked_for_again_until_the_login_is_over() -> None:
