@@ -89,6 +89,12 @@ metrics {
   # port    = 0 # 0 = off
 }
 
+# OpenTelemetry: a span per session, its logins and files below it (docs/traces.md).
+traces {
+  # endpoint = "" # such as "https://collector:4318/v1/traces"; "" = no traces
+  # ca       = "" # "" = the CAs of this machine
+}
+
 # What a load balancer may ask: HAProxy's agent checks (docs/haproxy.md). Reachable from load balancers only.
 agent {
   # address = "127.0.0.1"

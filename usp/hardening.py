@@ -46,10 +46,11 @@ SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc", "/dev/urandom", "/dev/null")
 """Where libraries, time zones, the resolver's files and public certificates are."""
 
 
-def confine(log_path: str) -> str:
+def confine(log_path: str, *readable: str) -> str:
     """Give up the files that a worker does not need; what the kernel cannot do, as words. Before any other thread."""
+    writable = ["/dev/null", *([os.path.dirname(log_path) or "."] if log_path else [])]
     try:
-        landlock.restrict(_readable(), ["/dev/null", *([os.path.dirname(log_path) or "."] if log_path else [])])
+        landlock.restrict([*_readable(), *filter(None, readable)], writable)
     except OSError as error:
         return os.strerror(error.errno or 0)
     return ""

@@ -37,6 +37,7 @@ from usp.server.prepared import Prepared, link_timing, prepare
 from usp.server.scanner import Scanner
 from usp.server.session import Limits, Session
 from usp.server.throttle import Throttle
+from usp.server.traces import traced
 from usp.server.trials import Trial, Trials, free
 from usp.server.tunnels import Link, Links
 from usp.server.watch import Watch
@@ -77,6 +78,8 @@ class Worker:
         self._scanner = Scanner()
         self._trials = Trials(channel.post)
         self._journal = Journal(channel.post, lambda: channel.queued >= MAX_QUEUED)
+        self._traces = traced(settings.traces, start.server, start.slot, self._journal.tell)
+        self._audit = self._traces.tell if self._traces else self._journal.tell
         loop = asyncio.get_running_loop()
         self._now = loop.time
         self._unshared = asyncio.Event()  # a limit is used that was not
@@ -105,6 +108,8 @@ class Worker:
         await self._done.wait()
         await self._others.cancel()
         self._passwords.close()
+        if self._traces:
+            self._traces.close()
 
     # --- messages ---
 
@@ -222,7 +227,7 @@ class Worker:
             return self._find_link(path) if path else None
 
         if listener.direct is not None:
-            return Direct(ticket, listener, self._limits, find_link, self._journal.tell, self._throttle)
+            return Direct(ticket, listener, self._limits, find_link, self._audit, self._throttle)
         door = ready.doors[ticket.listener, ticket.node]
 
         def barred(username: str) -> bool:
@@ -233,7 +238,7 @@ class Worker:
                 return free()
             return self._trials.trial(ticket.session, door.target.spec.name, username[:MAX_USERNAME])
 
-        decided, tell = partial(self._decided, ticket.session), self._journal.tell
+        decided, tell = partial(self._decided, ticket.session), self._audit
         more = decided, barred, self._pool, trial, self._scanner, self._throttle
         return Session(ticket, door, self._limits, find_link, tell, self._passwords, *more)
 
@@ -363,7 +368,11 @@ async def _main(fd: int) -> None:
             raise UspError("internal", "the first message is not Start")
         settings = ServerSettings.model_validate_json(start.settings)
         fastpath.switch(settings.server.fast_path)
-        free = hardening.confine(settings.log.path) if settings.server.sandbox else "server.sandbox is off"
+        free = (
+            hardening.confine(settings.log.path, settings.traces.ca)
+            if settings.server.sandbox
+            else "server.sandbox is off"
+        )
         logs.setup(settings.log, f"usp-server/{start.slot}", rotate=False)
         logs.context(server=start.server)
         hardening.give_up()
