@@ -170,5 +170,17 @@ ROWS: Final = (
         "every good login gets in; penalties reach the guilty only; memory and descriptors are back",
         (f"{LOAD}::test_good_logins_among_ten_times_as_many_bad_ones", f"{E2E}/test_storm.py"),
     ),
+    Row(
+        "failure points",
+        "every call fails at its n-th time, for every n",
+        "statements and commits of the store; messages to the database; messages of a tunnel link; messages from the "
+        "supervisor to a worker (socket full, worker dead); messages of a push; steps of a manager",
+        "nothing half written, nothing done twice, nothing acknowledged that was not done; the next try works; no "
+        "descriptor and no task is left",
+        (
+            f"{CONTRACT}/test_nth_statement.py",
+            "tests/faults/test_nth.py",
+        ),
+    ),
 )
 """In the order of the page."""

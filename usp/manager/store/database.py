@@ -94,7 +94,13 @@ class Database:
                     yield connection
                 finally:
                     _joined.reset(token)
-                await self._commit(connection)
+                try:
+                    await self._commit(connection)
+                except BaseException:
+                    # SQLAlchemy holds a transaction whose COMMIT failed for over, SQLite does not: without this, the
+                    # next one on this connection would begin within it.
+                    await connection.rollback()
+                    raise
 
     @asynccontextmanager
     async def altering(self) -> AsyncIterator[AsyncConnection]:
