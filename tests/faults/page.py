@@ -129,7 +129,7 @@ def _verdict(played: Sequence[Played]) -> str:
 
 def _row(row: Row, played: Sequence[Played]) -> Iterator[str]:
     yield f"### {row.name}\n"
-    yield f"**{row.fault[:1].upper()}{row.fault[1:]}.**\n"
+    yield f"**Fault:** {row.fault}.\n"
     yield f"* Provoked: {row.provoked}"
     yield f"* Asserted: {row.asserted}"
     yield f"* Tests: {', '.join(f'`{test}`' for test in row.tests)}\n"

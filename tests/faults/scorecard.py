@@ -144,6 +144,7 @@ ROWS: Final = (
             f"{E2E}/test_managers.py::test_the_database_goes_away_and_comes_back",
             f"{E2E}/test_managers.py::test_connections_that_the_database_ends_under_load",
             f"{E2E}/test_kill_all.py::test_the_database_is_killed",
+            "tests/faults/test_database.py",
             f"{CONTRACT}/test_losing.py",
         ),
     ),
@@ -171,7 +172,37 @@ ROWS: Final = (
         (f"{LOAD}::test_good_logins_among_ten_times_as_many_bad_ones", f"{E2E}/test_storm.py"),
     ),
     Row(
-        "failure points",
+        "clocks",
+        "clock jumps an hour ahead and back",
+        "libfaketime moves the wall clock of the running server with its workers, of the client, of the manager; "
+        "uploads under way",
+        "uploads are whole, partners and administrators get in and stay in, the status does not seem old, a push works",
+        ("tests/faults/test_clocks.py",),
+    ),
+    Row(
+        "exhaustion",
+        "descriptors, memory, processes exhausted",
+        "limits set on the running worker or supervisor (prlimit, a full control group), three uploads under way",
+        "new ones are refused, those that are there go on, the next one gets in as soon as there is room",
+        ("tests/faults/test_exhaustion.py",),
+    ),
+    Row(
+        "certificates",
+        "certificate or key expired, rotated, wrong",
+        "certificates of other authorities and identities at the control API; files replaced and SIGHUP; certificates "
+        "that come to an end; data keys and key-encryption keys rotated, killed at every step",
+        "warned 30, 7 and 1 days before; refused; reloaded for new connections without a restart; every secret can be "
+        "read",
+        (
+            "tests/unit/server/test_control.py::test_without_a_certificate_of_our_ca_there_is_no_answer",
+            "tests/unit/server/test_control.py::test_a_reload_is_for_new_connections",
+            "tests/unit/test_expiry.py",
+            "tests/unit/test_certificates.py",
+            f"{CONTRACT}/test_rotation.py",
+        ),
+    ),
+    Row(
+        "failure-points",
         "every call fails at its n-th time, for every n",
         "statements and commits of the store; messages to the database; messages of a tunnel link; messages from the "
         "supervisor to a worker (socket full, worker dead); messages of a push; steps of a manager",
