@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.collector import Collector
 from tests.e2e.suite import ENV, ROOT, Suite, running
 
 pytestmark = pytest.mark.once
@@ -20,9 +21,17 @@ PAGES = {page: blocks for page in sorted((ROOT / "docs").glob("*.md")) if (block
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """As `make run` starts it, in a home of its own."""
-    with running(env={"HOME": str(tmp_path_factory.mktemp("home"))}) as suite:
+def collector() -> Iterator[Collector]:
+    made = Collector()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Suite]:
+    """As `make run` starts it, in a home of its own, and with traces (docs/traces.md)."""
+    env = {"HOME": str(tmp_path_factory.mktemp("home")), "USP_TRACES__ENDPOINT": collector.endpoint}
+    with running("--workers", "1", env=env) as suite:
         yield suite
 
 
@@ -55,12 +64,19 @@ def test_what_a_page_says_can_be_done(demo: Suite, page: Path, tmp_path: Path) -
         "USP_CA": admin["ca"],
         "USP_TOKEN": admin["token"],
         "USP_PASSWORD": admin["password"],
+        "USP_CONFIG": str(next((demo.dir / "etc").glob("usp-manager*.hcl"))),
     }
     shell = ["bash", "-euxo", "pipefail", "-c", "\n".join(PAGES[page])]
     done = subprocess.run(shell, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
+    assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_stops_all_of_it(demo: Suite) -> None:
+def test_ctrl_c_stops_all_of_it_and_the_last_traces_are_sent(demo: Suite, collector: Collector) -> None:
+    (closed,) = (entry for entry in demo.audit("file.closed") if entry["path"].endswith("quick-start"))
     demo.popen.send_signal(signal.SIGINT)
     assert demo.popen.wait(30) == 0
+    told = [{each.key: each.value.string_value for each in span.attributes} for span in collector.spans()]
+    mine = [attributes for attributes in told if attributes["usp.session"] == closed["session"]]
+    assert [attributes.get("file.path") for attributes in mine if "file.path" in attributes] == [closed["path"]]
+    assert any(attributes.get("usp.outcome") == "completed" for attributes in mine)

@@ -3,6 +3,7 @@ and has packaging/trial.py try it in a clean root, a layer over this machine's."
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.suite import ROOT
 
@@ -63,3 +65,34 @@ def test_a_deb_in_a_clean_root(tmp_path: Path) -> None:
     for unit in UNITS:
         assert f"{unit.stem}-1 runs as usp" in done.stdout
     assert done.stdout.splitlines()[-1] == "ok"
+
+
+def test_the_container_files_start_what_the_package_has() -> None:
+    """There is no engine here: they are read."""
+    folder = ROOT / "packaging" / "containers"
+    files = {file.stem: file.read_text() for file in folder.glob("*.Containerfile")}
+    assert set(files) == {unit.stem for unit in UNITS}
+    for daemon, text in files.items():
+        lines = dict(line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#"))
+        assert json.loads(lines["ENTRYPOINT"]) == [f"/opt/udmg/venv/bin/{daemon}"]
+        assert json.loads(lines["CMD"]) == ["-config", f"/opt/udmg/etc/{daemon}.hcl"]
+        assert lines["USER"] == "usp"
+        assert lines["COPY"].split()[0] == "dist/usp_*_amd64.deb"
+
+
+def test_the_compose_file_keeps_the_dmz_out_of_the_lan() -> None:
+    folder = ROOT / "packaging" / "containers"
+    compose = yaml.safe_load((folder / "compose.yaml").read_text())
+    services = compose["services"]
+    assert set(services) == {unit.stem for unit in UNITS}
+    for name, service in services.items():
+        context = folder / service["build"]["context"]
+        assert (context / service["build"]["dockerfile"]).resolve() == folder / f"{name}.Containerfile"
+        assert set(service["networks"]) <= set(compose["networks"])
+        named = {volume.partition(":")[0] for volume in service["volumes"] if not volume.startswith(".")}
+        assert named <= set(compose["volumes"])
+        assert service["cap_drop"] == ["ALL"]
+        assert service["read_only"] is True
+        assert "no-new-privileges:true" in service["security_opt"]
+    assert "lan" not in services["usp-server"]["networks"]
+    assert compose["networks"]["lan"] == {"internal": True}

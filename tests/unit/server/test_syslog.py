@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shutil
 import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -161,3 +162,36 @@ def test_certificates_that_cannot_be_used(files: Path) -> None:
     (files / "ca").write_text("garbage")
     with pytest.raises(UspError, match=r"audit\.syslog: ca, cert or key cannot be used"):
         Syslog(settings(files, 1), "dmz-1")
+
+
+RSYSLOG = """
+global(workDirectory="{folder}" defaultNetstreamDriver="ossl" defaultNetstreamDriverCAFile="{folder}/ca"
+       defaultNetstreamDriverCertFile="{folder}/server.crt" defaultNetstreamDriverKeyFile="{folder}/server.key")
+module(load="imtcp" streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode="x509/certvalid")
+template(name="told" type="string" string="%pri% %timestamp:::date-rfc3339% %hostname% %app-name% %msgid% %msg%\\n")
+input(type="imtcp" address="127.0.0.1" port="{port}")
+action(type="omfile" file="{folder}/told" template="told")
+"""
+
+
+@pytest.mark.skipif(shutil.which("rsyslogd") is None, reason="needs rsyslog and rsyslog-openssl")
+async def test_rsyslog_understands_all_of_it(fast: None, files: Path) -> None:
+    """The real one, with certificates on both sides."""
+    port = free_port()
+    (files / "rsyslog.conf").write_text(RSYSLOG.format(folder=files, port=port))
+    process = await asyncio.create_subprocess_exec(
+        "rsyslogd", "-n", "-f", str(files / "rsyslog.conf"), "-i", str(files / "pid"),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with sending(settings(files, port)) as syslog:
+            for _ in range(3):
+                syslog.put(LINE)
+            told = files / "told"
+            await until(lambda: told.exists() and told.read_text().count("\n") == 3, 20)
+    finally:
+        process.terminate()
+        await process.wait()
+    assert set(told.read_text().splitlines()) == {
+        f"134 2026-11-27T10:00:00.123Z dmz-1 usp-server file.closed {LINE.decode()}"
+    }

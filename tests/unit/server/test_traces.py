@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import count
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tests.collector import Collector
 from usp.server.audit import JsonValue
 from usp.server.traces import SECOND, Facts, Traces, traced
 from usp.settings import TracesSettings
@@ -73,31 +71,6 @@ def test_who_never_named_a_user_has_no_span_and_a_bad_end_is_an_error() -> None:
     assert (span.status.is_ok, span.status.description) == (False, "tunnel_down")
 
 
-class Collector:
-    def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        requests = self.requests
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                requests.append(ExportTraceServiceRequest.FromString(body))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     made = Collector()
@@ -107,8 +80,7 @@ def collector() -> Iterator[Collector]:
 
 def test_a_collector_gets_them(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
-    endpoint = f"http://127.0.0.1:{collector.server.server_port}/v1/traces"
-    traces = traced(TracesSettings(endpoint=endpoint), "dmz-1", 3, lambda facts: None)
+    traces = traced(TracesSettings(endpoint=collector.endpoint), "dmz-1", 3, lambda facts: None)
     assert traces is not None
     for facts in STORY:
         traces.tell(facts)
