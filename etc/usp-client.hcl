@@ -15,6 +15,7 @@ allow = ["10.0.0.0/8:22", "sftp.internal:22"]
 # connect_timeout = 10.0 # seconds, to a target
 # drain_timeout   = 30.0 # seconds for connections to end at shutdown
 # fast_path       = true # false = relay with stock asyncssh (slower)
+# sandbox         = true # it gives up this host's other files (Landlock)
 
 # The Tunnel on the usp-server.
 tunnel {

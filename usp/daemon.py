@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import update_wrapper
 from typing import Any, Final, TypeVar
@@ -38,9 +38,12 @@ def on_reload(callback: Callable[[Any], None]) -> None:
     _reloads.append(callback)
 
 
-def command(name: str, model: type[Settings], run: Run[Settings]) -> click.Command:
-    """The daemon's command line."""
-    return click.command(name, help=_help(name))(_options(name, _main(name, model, run)))
+def command(
+    name: str, model: type[Settings], run: Run[Settings], needs: Callable[[Settings], Sequence[str]] | None = None
+) -> click.Command:
+    """The daemon's command line. `needs`: the files that it reads beside its configuration; others it will not be able
+    to open, unless `sandbox` is off."""
+    return click.command(name, help=_help(name))(_options(name, _main(name, model, run, needs)))
 
 
 def group(name: str, model: type[Settings], run: Run[Settings]) -> click.Group:
@@ -80,12 +83,21 @@ def exiting(name: str) -> Iterator[None]:
         sys.exit(BAD_CONFIGURATION if error.code.startswith("settings.") else FAILED)
 
 
-def run_daemon(name: str, model: type[Settings], config: str, run: Run[Settings]) -> None:
+def run_daemon(
+    name: str,
+    model: type[Settings],
+    config: str,
+    run: Run[Settings],
+    needs: Callable[[Settings], Sequence[str]] | None = None,
+) -> None:
     """From the configuration file to the end of the daemon."""
     with exiting(name):
         settings = load(model, config, os.environ)
+        free = _confined(settings, config, needs) if needs else ""
         log.setup(_log_settings(settings), name)
         log.context(**{name.removeprefix("usp-"): getattr(settings, "name", None)})
+        if free:
+            _log.warn("daemon.not_confined", reason=free)
         _warn_of_secrets(config, settings)
         hardening.give_up()
         tasks.run(_supervised(name, model, config, settings, run))
@@ -99,7 +111,12 @@ def _help(name: str) -> str:
     return f"Run {name}. Arguments of the configuration file may be overridden by USP_<BLOCK>__<ARGUMENT>."
 
 
-def _main(name: str, model: type[Settings], run: Run[Settings]) -> Callable[..., None]:
+def _main(
+    name: str,
+    model: type[Settings],
+    run: Run[Settings],
+    needs: Callable[[Settings], Sequence[str]] | None = None,
+) -> Callable[..., None]:
     @click.pass_context
     def main(context: click.Context, config: str, check: bool) -> None:
         context.obj = (name, model, config)
@@ -109,7 +126,7 @@ def _main(name: str, model: type[Settings], run: Run[Settings]) -> Callable[...,
             with exiting(name):
                 click.echo(redacted(load(model, config, os.environ)))
         else:
-            run_daemon(name, model, config, run)
+            run_daemon(name, model, config, run, needs)
 
     return main
 
@@ -136,6 +153,14 @@ def _log_settings(settings: Model) -> LogSettings:
     found = getattr(settings, "log", None)
     assert isinstance(found, LogSettings)
     return found
+
+
+def _confined(settings: Settings, config: str, needs: Callable[[Settings], Sequence[str]]) -> str:
+    """What keeps it from being so. Directories are kept, not files: at a reload others may stand there."""
+    if not getattr(settings, "sandbox", False):
+        return "sandbox is off"
+    kept = {os.path.dirname(os.path.abspath(path)) for path in (config, *needs(settings))}
+    return hardening.confine(_log_settings(settings).path, *sorted(kept), alone=False)
 
 
 def _warn_of_secrets(config: str, settings: Model) -> None:

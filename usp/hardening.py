@@ -4,8 +4,9 @@ A core dump would hold keys and passwords; with PR_SET_DUMPABLE off the kernel w
 and the like are root's alone. Under PR_SET_NO_NEW_PRIVS no program that this process starts can gain more (setuid, file
 capabilities). Workers inherit the last, and are told the others again.
 
-A worker, which speaks with strangers, also gives up the files of the host (`confine`): it keeps programs, to read them,
-and the directory of the log. No key, no configuration, no data, whoever the daemon's user is.
+Who speaks SSH with others also gives up the files of the host (`confine`). A worker keeps programs, to read them, and
+the directory of the log: no key, no configuration, no data, whoever the daemon's user is. usp-client keeps its own
+configuration and key, too.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc", "/dev/urandom", "/dev/null")
 """Where libraries, time zones, the resolver's files and public certificates are."""
 
 
-def confine(log_path: str, *readable: str) -> str:
-    """Give up the files that a worker does not need; what the kernel cannot do, as words. Before any other thread."""
+def confine(log_path: str, *readable: str, alone: bool) -> str:
+    """Give up the files that are not needed; what the kernel cannot do, as words. Before any other thread. `alone`: it
+    binds no port and signals nobody."""
     writable = ["/dev/null", *([os.path.dirname(log_path) or "."] if log_path else [])]
     try:
-        landlock.restrict([*_readable(), *filter(None, readable)], writable)
+        landlock.restrict([*_readable(), *filter(None, readable)], writable, alone=alone)
     except OSError as error:
         return os.strerror(error.errno or 0)
     return ""
@@ -59,5 +61,5 @@ def confine(log_path: str, *readable: str) -> str:
 def _readable() -> Iterator[str]:
     yield from SYSTEM
     yield from (sys.prefix, sys.base_prefix)
-    yield from (path or "." for path in sys.path)
+    yield from (path for path in sys.path if path not in ("", "/"))  # where it was started: for systemd, the root
     yield os.path.dirname(os.path.realpath("/etc/resolv.conf"))  # mostly below /run, and made anew now and then

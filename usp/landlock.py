@@ -19,7 +19,8 @@ _VERSION: Final = 1  # flag of CREATE_RULESET
 _PATH_BENEATH: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
-_WRITE_FILE, _READ_FILE, _READ_DIR, _MAKE_REG, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 8, 1 << 14
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_REMOVE_FILE, _MAKE_REG, _TRUNCATE = 1 << 5, 1 << 8, 1 << 14
 _FILES: Final = ((1, (1 << 13) - 1), (2, 1 << 13), (3, _TRUNCATE), (5, 1 << 15))
 """From which ABI on which rights over files are known."""
 _NET: Final = ((4, 1 << 0),)
@@ -28,7 +29,7 @@ _SCOPES: Final = ((6, (1 << 0) | (1 << 1)),)
 """Abstract sockets of others, signals to others."""
 
 READ: Final = _READ_FILE | _READ_DIR
-APPEND: Final = READ | _WRITE_FILE | _MAKE_REG | _TRUNCATE
+WRITE: Final = READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE
 _OF_A_FILE: Final = _READ_FILE | _WRITE_FILE | _TRUNCATE
 
 
@@ -40,15 +41,16 @@ def abi() -> int:
         return 0
 
 
-def restrict(readable: Iterable[str], writable: Iterable[str]) -> None:
-    """From now on only what is below `readable` can be opened, and below `writable` files made and written, too; no
-    program can be executed, no port bound, nobody outside signalled. Paths that do not exist are left out. OSError."""
+def restrict(readable: Iterable[str], writable: Iterable[str], *, alone: bool) -> None:
+    """From now on only what is below `readable` can be opened, and below `writable` files made, written and removed,
+    too; no program can be executed. `alone`: nor a port bound, nor anybody outside signalled. Paths that do not exist
+    are left out. OSError."""
     version = abi()
-    files, net, scopes = (_known(table, version) for table in (_FILES, _NET, _SCOPES))
+    files, net, scopes = (_known(table, version) for table in (_FILES, _NET if alone else (), _SCOPES if alone else ()))
     attributes = struct.pack("=QQQ", files, net, scopes)[: 8 if version < 4 else 16 if version < 6 else 24]
     rules = _call(_CREATE_RULESET, attributes, len(attributes), 0)
     try:
-        for paths, rights in ((readable, READ), (writable, APPEND)):
+        for paths, rights in ((readable, READ), (writable, WRITE)):
             for path in paths:
                 _allow(rules, path, rights & files)
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

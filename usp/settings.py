@@ -122,6 +122,10 @@ class TunnelSettings(Model):
         """The public key in OpenSSH form, read from the file if one is named."""
         return self.host_key if self._is_inline() else read_file(self.host_key).strip()
 
+    @property
+    def host_key_files(self) -> list[str]:
+        return [] if self._is_inline() else [self.host_key]
+
     def file_problems(self) -> Iterator[Problem]:
         if not self._is_inline():
             yield from file_problems(self.host_key, ("host_key",))
@@ -149,6 +153,7 @@ class ClientSettings(Model):
         default=(), description='what may be dialled, such as ["10.0.0.0/8:22", "sftp.internal:22"]; [] = nothing'
     )
     fast_path: bool = Field(default=True, description="relay packets on the short way; false = stock asyncssh")
+    sandbox: bool = Field(default=True, description="it gives up this host's other files (Landlock)")
     keepalive: KeepaliveSettings = KeepaliveSettings()
     retry: RetrySettings = RetrySettings()
     connect_timeout: Seconds = Field(default=10.0, description="seconds to connect to a target")

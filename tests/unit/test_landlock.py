@@ -27,7 +27,8 @@ def tried(what, action):
 
 folder = sys.argv[1]
 held = open(f"{folder}/secret")
-landlock.restrict([f"{folder}/read", f"{folder}/one", f"{folder}/missing"], [f"{folder}/log"])
+readable = [f"{folder}/read", f"{folder}/one", f"{folder}/missing"]
+landlock.restrict(readable, [f"{folder}/log"], alone=sys.argv[3] == "alone")
 
 def bind():
     socket.socket().bind(("127.0.0.1", 0))
@@ -44,6 +45,8 @@ def all():
     tried("write", lambda: open(f"{folder}/read/file", "a"))
     tried("append", lambda: open(f"{folder}/log/new", "a").write("x"))
     tried("remove", lambda: os.unlink(f"{folder}/log/old"))
+    tried("rename", lambda: os.rename(f"{folder}/log/new", f"{folder}/log/rotated"))
+    tried("mkdir", lambda: os.mkdir(f"{folder}/log/sub"))
     tried("execute", lambda: subprocess.run([f"{folder}/read/program"]))
     tried("connect", connect)
     if landlock.abi() >= 4:
@@ -57,7 +60,8 @@ thread.join()
 """
 
 
-def test_what_was_not_named_is_gone_for_threads_that_come_later_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["alone", "with others"])
+def test_what_was_not_named_is_gone_for_threads_that_come_later_too(tmp_path: Path, how: str) -> None:
     for name in ("read", "log"):
         (tmp_path / name).mkdir()
     for name in ("secret", "one", "read/file", "log/old"):
@@ -67,7 +71,7 @@ def test_what_was_not_named_is_gone_for_threads_that_come_later_too(tmp_path: Pa
     program.chmod(0o755)
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(tmp_path), str(server.getsockname()[1])],
+            [sys.executable, "-c", PROGRAM, str(tmp_path), str(server.getsockname()[1]), how],
             env={**os.environ, "PYTHONPATH": os.getcwd()},
             capture_output=True,
             text=True,
@@ -75,10 +79,12 @@ def test_what_was_not_named_is_gone_for_threads_that_come_later_too(tmp_path: Pa
         )
     told = dict(line.split() for line in done.stdout.splitlines())
     allowed = {name for name, answer in told.items() if answer == "yes"}
-    assert allowed == {"held", "read", "one", "append", "connect"}, done.stdout + done.stderr
+    others = {"bind", "signal"} if how != "alone" else set()
+    expected = {"held", "read", "one", "append", "remove", "rename", "connect"} | (others & told.keys())
+    assert allowed == expected, done.stdout + done.stderr
     assert set(told.values()) == {"yes", "PermissionError"}
     assert len(told) >= 10
-    assert (tmp_path / "log" / "new").read_text() == "x"
+    assert (tmp_path / "log" / "rotated").read_text() == "x"
 
 
 def test_no_kernel_knows_more_than_it_says() -> None:

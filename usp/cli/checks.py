@@ -237,12 +237,12 @@ def files(settings: ServerSettings, limit: int | None = None) -> Findings:
         )
 
 
-def sandbox(settings: ServerSettings) -> Findings:
-    if not settings.server.sandbox:
-        yield Finding("server.sandbox", "is off: workers may open what the daemon's user may", grave=False)
+def sandbox(name: str, on: bool) -> Findings:
+    if not on:
+        yield Finding(name, "is off: who breaks in may open what the daemon's user may", grave=False)
     elif not landlock.abi():
-        message = "this kernel has no Landlock, or it is not among `lsm=`: only the unit confines workers"
-        yield Finding("server.sandbox", message, grave=False)
+        message = "this kernel has no Landlock, or it is not among `lsm=`: only the unit confines the daemon"
+        yield Finding(name, message, grave=False)
 
 
 def clock() -> Findings:

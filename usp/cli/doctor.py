@@ -122,7 +122,7 @@ def _server(settings: ServerSettings) -> Iterator[Finding]:
     if settings.audit.path:
         yield from checks.writable("audit.path", settings.audit.path)
     yield from checks.files(settings)
-    yield from checks.sandbox(settings)
+    yield from checks.sandbox("server.sandbox", settings.server.sandbox)
     yield from _health(settings)
 
 
@@ -134,6 +134,7 @@ def _client(settings: ClientSettings) -> Iterator[Finding]:
     yield from checks.ssh_public("tunnel.host_key", settings)
     yield from checks.peer("tunnel.host", settings.tunnel.host, settings.tunnel.port)
     yield from checks.allowed(settings)
+    yield from checks.sandbox("sandbox", settings.sandbox)
     yield from checks.log(settings.log)
     yield from _health(settings)
 

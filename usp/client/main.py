@@ -63,7 +63,11 @@ async def run(settings: ClientSettings, stop: asyncio.Event) -> None:
         await site.close()
 
 
-main = daemon.command("usp-client", ClientSettings, run)
+def _needs(settings: ClientSettings) -> list[str]:
+    return [settings.key, *settings.tunnel.host_key_files]
+
+
+main = daemon.command("usp-client", ClientSettings, run, _needs)
 
 if __name__ == "__main__":
     main()

@@ -54,7 +54,8 @@ from usp.status import Complaint, LinkState, LinkStatus, Outcome, SessionStatus,
 
 log = get_logger(__name__)
 
-COMMAND: Final = (sys.executable, "-m", "usp.server.worker")
+# -P: nothing is imported from the directory that it happens to run in.
+COMMAND: Final = (sys.executable, "-P", "-m", "usp.server.worker")
 PREPARE_TIMEOUT: Final = 30.0
 POLL_TIMEOUT: Final = 5.0
 MAX_PROBES: Final = 4  # at once, per worker

@@ -369,7 +369,7 @@ async def _main(fd: int) -> None:
         settings = ServerSettings.model_validate_json(start.settings)
         fastpath.switch(settings.server.fast_path)
         free = (
-            hardening.confine(settings.log.path, settings.traces.ca)
+            hardening.confine(settings.log.path, settings.traces.ca, alone=True)
             if settings.server.sandbox
             else "server.sandbox is off"
         )
