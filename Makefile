@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock e2e-long scorecard soak browser screenshots fuzz docs docs-check debs bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock e2e-long scorecard soak browser screenshots fuzz fuzz-night docs docs-check debs bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -43,7 +43,7 @@ coverage: venv
 # A test that failed beside others is played once more without them: on a small machine they take each other's time.
 AGAIN = --lf --lfnf=none
 
-UNIT = tests/contract tests/sim tests/fuzz tests/faults tests/unit
+UNIT = tests/contract tests/sim tests/fuzz tests/attacks tests/faults tests/unit
 
 unit: venv packages ## Unit, contract and property tests
 	$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'not long' $(UNIT) || \
@@ -84,8 +84,13 @@ browser: venv packages .venv/ui.stamp ## Tests of the web UI in a real Chromium
 screenshots: venv packages .venv/ui.stamp ## A picture of each page of the web UI, light, dark and narrow, in screenshots/
 	$(BIN)/python -m tests.ui.screenshots
 
-fuzz: venv ## Longer property tests of everything that parses foreign bytes; a million mutated SFTP packets
+fuzz: venv ## Coverage-guided fuzzing of all that parses foreign bytes (ARGS="--seconds 600"; atheris)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.guided $(ARGS)
+
+fuzz-night: venv ## For a night: the same for eight hours, long property tests, a million mutated SFTP packets
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q tests/fuzz
+	$(MAKE) fuzz ARGS="--seconds 28800"
 
 docs: venv ## Write the pages that are made from the code
 	$(BIN)/python -m tests.docs

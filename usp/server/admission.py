@@ -93,6 +93,11 @@ class Admission:
             self.username, self._password = username, None
             self._login = self._login.restarted()
 
+    def give_up(self) -> None:
+        """The partner asks and asks, for what nobody here judges."""
+        if not self._host.ending:
+            self._host.exhausted(self.denied or Outcome.AUTH_DENIED)
+
     def offers(self, method: Method) -> bool:
         return not self._host.ending and method in self._login.offered
 

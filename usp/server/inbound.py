@@ -73,6 +73,9 @@ class PartnerServer(LoginServer):
     def logged_in(self) -> bool:
         return self._admission.complete
 
+    def too_many_refused(self) -> None:
+        self._admission.give_up()
+
     def password_auth_supported(self) -> bool:
         return self._admission.offers(Method.PASSWORD)
 

@@ -75,7 +75,7 @@ def find_op(body: bytes) -> Op | str:
     if kind != Packet.EXTENDED:
         return OPS.get(kind) or f"packet type {kind}"
     name = Reader(body, 5).string()
-    return EXTENSIONS.get(name) or "extended " + name[:64].decode("ascii", "backslashreplace")
+    return EXTENSIONS.get(name) or "extended " + repr(name[:64])[2:-1]
 
 
 def decode_request(op: Op, body: bytes) -> Request:

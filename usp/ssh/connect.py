@@ -48,6 +48,9 @@ and a peer that does not read them may send any number."""
 
 LOOK_SECONDS = 0.5
 
+MALFORMED: Final = (PacketDecodeError, UnicodeDecodeError)
+"""A packet without a type, or text that is none."""
+
 
 class Congestion:
     """Whether a connection's way out is full, and who wants to know. It is full while anything holds it."""
@@ -134,9 +137,9 @@ class _Ours(Lean, Windows, FastPath):
         return self._session_id.hex(), " ".join(name for name in used if name)
 
     def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
-        """asyncssh takes a packet without a type for a bug of its own, and goes without a word."""
+        """asyncssh takes what is `MALFORMED` for a bug of its own, and goes without a word."""
         error = (exc_info or sys.exc_info())[1]
-        if isinstance(error, PacketDecodeError):
+        if isinstance(error, MALFORMED):
             error = asyncssh.ProtocolError(str(error))
             self._send_disconnect(error.code, error.reason, error.lang)
             self._force_close(error)

@@ -3,8 +3,8 @@
 Towards partners: partial success (RFC 4252, 5.1), so that a login may take several methods; the proof of a key is told
 apart from the mere question about it; certificates must name their user (asyncssh lets one without names be
 anybody's); no signatures but those of the node's profile; whoever asks for the login service again before each attempt
-(paramiko does) gets it, as from OpenSSH. Towards targets: a key that was refused is not followed by anything weaker,
-and what got in the last time is tried first.
+(paramiko does) gets it, as from OpenSSH; key exchanges, and requests that lead nowhere, are bounded. Towards targets: a
+key that was refused is not followed by anything weaker, and what got in the last time is tried first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncssh
 from asyncssh.connection import SSHConnection
-from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE, MSG_USERAUTH_SUCCESS
+from asyncssh.constants import MSG_KEXINIT, MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE, MSG_USERAUTH_SUCCESS
 from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket
 from asyncssh.public_key import SSHOpenSSHCertificate
 
@@ -27,6 +27,12 @@ from usp.ssh.kexinit import PENALISED, penalised
 
 FIRST: Final = 32
 """Bytes that are kept to say what it was if it was not SSH."""
+MAX_REFUSED: Final = 20
+"""Requests to log in that may fail on one connection, of any kind: also those that nobody judges, such as `none`."""
+EXCHANGES: Final = 100
+"""Key exchanges that a partner may begin at once; each costs us a signature."""
+EXCHANGES_PER_SECOND: Final = 10.0
+"""How fast they come back."""
 SFTP_COMMANDS: Final = (None, "internal-sftp")
 """What a certificate's critical option `force-command` may say: nothing else is to be had here."""
 
@@ -45,6 +51,10 @@ class LoginServer(asyncssh.SSHServer):
     def refused(self, kind: str) -> None:
         """The partner asked for something that is not to be had, one of `usp.ssh.requests.KINDS`."""
 
+    def too_many_refused(self) -> None:
+        """Of its requests to log in `MAX_REFUSED` have failed: end it."""
+        raise NotImplementedError
+
 
 class PartnerConnection(Announcing):
     """We are the SSH server, and a login may take several methods."""
@@ -52,6 +62,9 @@ class PartnerConnection(Announcing):
     _owner: LoginServer
     first_words = b""
     """What came first; from who speaks SSH it is an identification."""
+    _refused_logins = 0
+    _exchanges = float(EXCHANGES)
+    _exchanged_at = 0.0
 
     def _recv_version(self) -> bool:
         self.first_words = self.first_words or bytes(self._inpbuf[:FIRST])
@@ -62,6 +75,28 @@ class PartnerConnection(Announcing):
             await super().send_userauth_success()
         else:
             self.send_userauth_failure(True)
+
+    def send_userauth_failure(self, partial_success: bool) -> None:
+        super().send_userauth_failure(partial_success)
+        self._refused_logins += not partial_success
+        if self._refused_logins == MAX_REFUSED:
+            self._owner.too_many_refused()
+
+    def _process_offer(self, pkttype: int, pktid: int, packet: SSHPacket) -> Any:
+        """A KEXINIT: the first, or the answer to ours, or a partner that wants new keys."""
+        if self._session_id and not self._kexinit_sent:
+            self._pay_for_exchange()
+        return self._process_kexinit(pkttype, pktid, packet)
+
+    def _pay_for_exchange(self) -> None:
+        if not self._auth_complete:
+            raise asyncssh.ProtocolError("new keys before the login is over")
+        now = self._loop.time()
+        earned = (now - self._exchanged_at) * EXCHANGES_PER_SECOND
+        self._exchanges = min(self._exchanges + earned, EXCHANGES) - 1
+        self._exchanged_at = now
+        if self._exchanges < 0:
+            raise asyncssh.ProtocolError("too many key exchanges")
 
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         fits = await super().validate_public_key(username, key_data, msg, signature)
@@ -83,7 +118,11 @@ class PartnerConnection(Announcing):
             self._next_service = b"ssh-userauth"
         self._process_service_request(pkttype, pktid, packet)
 
-    _packet_handlers = {**Announcing._packet_handlers, MSG_SERVICE_REQUEST: _process_service_asked}  # noqa: RUF012
+    _packet_handlers = {  # noqa: RUF012
+        **Announcing._packet_handlers,
+        MSG_SERVICE_REQUEST: _process_service_asked,
+        MSG_KEXINIT: _process_offer,
+    }
 
 
 Habits: TypeAlias = dict[tuple[bytes, ...], bytes]

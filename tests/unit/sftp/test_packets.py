@@ -50,6 +50,7 @@ def test_open_on_the_wire() -> None:
 def test_what_is_not_in_the_table_has_a_name_for_the_log() -> None:
     assert packets.find_op(encode("BLOCK 1 h 0 1 0")[4:]) == "packet type 22"
     assert packets.find_op(encode("EXTENDED 1 evil\\xff")[4:]) == "extended evil\\xff"
+    assert packets.find_op(encode("EXTENDED 1 \\x1b[2J")[4:]) == "extended \\x1b[2J", "nothing that steers a terminal"
     assert packets.find_op(encode("EXTENDED 1 limits@openssh.com")[4:]) is LIMITS
     with pytest.raises(UspError):
         packets.find_op(encode("EXTENDED 1 limits@openssh.com")[4:-1])

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import logging
+from types import SimpleNamespace
 
 import asyncssh
 import pytest
 from asyncssh import auth, connection
-from asyncssh.constants import MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE, MSG_USERAUTH_SUCCESS
+from asyncssh.constants import MSG_KEXINIT, MSG_SERVICE_REQUEST, MSG_USERAUTH_FAILURE, MSG_USERAUTH_SUCCESS
 from asyncssh.packet import Boolean, NameList, SSHPacket, String
 
 from usp.algorithms import Algorithms
 from usp.ssh import keys
-from usp.ssh.login import LoginServer, PartnerConnection, TargetConnection, _fingerprint, _signature_algorithm
+from usp.ssh.login import (
+    EXCHANGES,
+    LoginServer,
+    PartnerConnection,
+    TargetConnection,
+    _fingerprint,
+    _signature_algorithm,
+)
 from usp.ssh.options import Timing, partner_facing
 
 
@@ -175,3 +184,54 @@ async def test_a_certified_key_must_be_good_enough() -> None:
         weak = asyncssh.generate_private_key("ssh-rsa", key_size=size)
         certificate = ca.generate_user_certificate(weak, "id", principals=["u"])
         assert await connection.validate_public_key("u", certificate.public_data, b"", b"") is accepted
+
+
+class Asker(PartnerConnection):
+    """It keeps what it would send."""
+
+    def __init__(self) -> None:
+        self.owner = self._owner = Patience()
+        self.now, self._loop = 0.0, SimpleNamespace(time=lambda: self.now)  # type: ignore[assignment]
+        self._session_id, self._kexinit_sent, self._auth_complete = b"x", False, True
+        self._logger = logging.getLogger("asker")  # type: ignore[assignment]
+        self._auth = None
+        self.sent = 0
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
+        self.sent += 1
+
+    def _process_kexinit(self, *args: object) -> str:  # type: ignore[override]
+        return "begun"
+
+    def offered(self) -> object:
+        return PartnerConnection._packet_handlers[MSG_KEXINIT](self, MSG_KEXINIT, 0, SSHPacket(b""))
+
+
+class Patience(LoginServer):
+    def __init__(self) -> None:
+        self.enough = 0
+
+    def too_many_refused(self) -> None:
+        self.enough += 1
+
+
+def test_key_exchanges_are_bounded_but_not_those_of_ours() -> None:
+    """What a stranger sees of it: tests/attacks."""
+    asker = Asker()
+    assert [asker.offered() for _ in range(EXCHANGES)] == ["begun"] * EXCHANGES
+    asker._kexinit_sent = True
+    assert asker.offered() == "begun", "the answer to ours costs nothing"
+    asker._kexinit_sent = False
+    with pytest.raises(asyncssh.ProtocolError, match="too many key exchanges"):
+        asker.offered()
+    asker.now = 60.0
+    assert asker.offered() == "begun", "time gives them back"
+
+
+def test_no_key_exchange_but_the_first_before_the_login_is_over() -> None:
+    asker = Asker()
+    asker._auth_complete = False
+    with pytest.raises(asyncssh.ProtocolError, match="before the login is over"):
+        asker.offered()
+    asker._session_id = b""
+    assert asker.offered() == "begun"
