@@ -13,7 +13,7 @@ from tests.e2e.suite import Suite
 from tests.ui.browser import Visitor
 from usp.model import KINDS
 
-OTHERS = ("/ui/setup", "/ui/setup?server=new", "/ui/explain", "/ui/scan", "/ui/kit", "/ui/account")
+OTHERS = ("/ui/pushes", "/ui/setup", "/ui/setup?server=new", "/ui/explain", "/ui/scan", "/ui/kit", "/ui/account")
 
 
 def pages_of(suite: Suite) -> list[str]:
