@@ -125,7 +125,7 @@
         left += each.hidden ? 0 : 1;
       }
       const none = one(`${field.dataset.filter}-none`);
-      if (none) none.hidden = left > 0;
+      if (none) none.hidden = left > 0 || words.length === 0;
     };
     field.addEventListener("input", show);
     document.addEventListener("htmx:after:swap", show);
