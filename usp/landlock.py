@@ -29,7 +29,7 @@ _SCOPES: Final = ((6, (1 << 0) | (1 << 1)),)
 """Abstract sockets of others, signals to others."""
 
 READ: Final = _READ_FILE | _READ_DIR
-WRITE: Final = READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE
+WRITE: Final = _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE
 _OF_A_FILE: Final = _READ_FILE | _WRITE_FILE | _TRUNCATE
 
 
@@ -42,9 +42,9 @@ def abi() -> int:
 
 
 def restrict(readable: Iterable[str], writable: Iterable[str], *, alone: bool) -> None:
-    """From now on only what is below `readable` can be opened, and below `writable` files made, written and removed,
-    too; no program can be executed. `alone`: nor a port bound, nor anybody outside signalled. Paths that do not exist
-    are left out. OSError."""
+    """From now on only what is below `readable` can be read, and below `writable` files made, written and removed; no
+    program can be executed. `alone`: nor a port bound, nor anybody outside signalled. Paths that do not exist are left
+    out. OSError."""
     version = abi()
     files, net, scopes = (_known(table, version) for table in (_FILES, _NET if alone else (), _SCOPES if alone else ()))
     attributes = struct.pack("=QQQ", files, net, scopes)[: 8 if version < 4 else 16 if version < 6 else 24]

@@ -44,6 +44,7 @@ def all():
     tried("list", lambda: os.listdir(folder))
     tried("write", lambda: open(f"{folder}/read/file", "a"))
     tried("append", lambda: open(f"{folder}/log/new", "a").write("x"))
+    tried("reread", lambda: open(f"{folder}/log/new"))
     tried("remove", lambda: os.unlink(f"{folder}/log/old"))
     tried("rename", lambda: os.rename(f"{folder}/log/new", f"{folder}/log/rotated"))
     tried("mkdir", lambda: os.mkdir(f"{folder}/log/sub"))

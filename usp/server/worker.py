@@ -368,20 +368,32 @@ async def _main(fd: int) -> None:
             raise UspError("internal", "the first message is not Start")
         settings = ServerSettings.model_validate_json(start.settings)
         fastpath.switch(settings.server.fast_path)
-        free = (
-            hardening.confine(settings.log.path, settings.traces.ca, alone=True)
-            if settings.server.sandbox
-            else "server.sandbox is off"
-        )
+        unconfined = _confine(settings)
         logs.setup(settings.log, f"usp-server/{start.slot}", rotate=False)
         logs.context(server=start.server)
         hardening.give_up()
-        if free:
-            log.warn("worker.not_confined", slot=start.slot, reason=free)
+        if unconfined:
+            log.warn("worker.not_confined", slot=start.slot, reason=unconfined)
         asyncio.get_running_loop().set_exception_handler(_unhandled)
         await Worker(channel, start, settings).run()
     finally:
         channel.close()
+
+
+def _confine(settings: ServerSettings) -> str:
+    """What keeps it from being so, as words. It is tried out: a key may lie where programs or public files do."""
+    if not settings.server.sandbox:
+        return "server.sandbox is off"
+    if why := hardening.confine(settings.log.path, settings.traces.ca, alone=True):
+        return why
+    key = settings.web.tls.key
+    try:
+        os.close(os.open(key, os.O_RDONLY))
+    except PermissionError:
+        return ""
+    except OSError as error:
+        return f"{key}: {os.strerror(error.errno or 0)}"
+    return f"{key} can be opened all the same: keep it in a directory of its own"
 
 
 def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
