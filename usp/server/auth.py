@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -79,15 +80,12 @@ class Login:
         """The methods with which the partner can go on."""
         if self.complete or self.exhausted:
             return frozenset()
-        wanted = frozenset[Method]().union(*_WAYS[self.rule.method]) - self.passed
-        if Method.PASSWORD not in wanted:
-            return wanted
-        return wanted - _CARRIERS | (frozenset({self.carrier}) if self.carrier else _CARRIERS)
+        return _left(self.rule.method, self.passed, self.carrier)
 
     @property
     def complete(self) -> bool:
         """The partner is authenticated."""
-        return self._enough(self.passed)
+        return _enough(self.rule.method, self.passed)
 
     @property
     def exhausted(self) -> bool:
@@ -101,7 +99,9 @@ class Login:
         """
         assert method in self.offered, method
         judges = _SOURCES[self.rule.source]
-        if self.rule.outbound is OutboundCredentials.PASSTHROUGH and self._enough(self.passed | {_shown(method)}):
+        if self.rule.outbound is OutboundCredentials.PASSTHROUGH and _enough(
+            self.rule.method, self.passed | {_shown(method)}
+        ):
             judges = (*judges, Judge.TARGET)
         return judges
 
@@ -126,8 +126,19 @@ class Login:
         """The state after a change of the user name."""
         return replace(self, passed=frozenset())
 
-    def _enough(self, passed: frozenset[Method]) -> bool:
-        return any(way <= passed for way in _WAYS[self.rule.method])
+
+@cache
+def _enough(asked: InboundMethod, passed: frozenset[Method]) -> bool:
+    return any(way <= passed for way in _WAYS[asked])
+
+
+@cache
+def _left(asked: InboundMethod, passed: frozenset[Method], carrier: Method | None) -> frozenset[Method]:
+    """With which methods what is not enough can become so. (asyncssh asks for each, several times in a login.)"""
+    wanted = frozenset[Method]().union(*_WAYS[asked]) - passed
+    if Method.PASSWORD not in wanted:
+        return wanted
+    return wanted - _CARRIERS | (frozenset({carrier}) if carrier else _CARRIERS)
 
 
 def _shown(method: Method) -> Method:

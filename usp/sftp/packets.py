@@ -8,6 +8,7 @@ exactly what was understood. For the same reason a `Request` holds paths in norm
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from usp.policy import OpClass
@@ -19,6 +20,8 @@ from usp.sftp.wire import U32, Bytes, Reader, malformed
 HANDLE_MAX: Final = 256  # section 6.3
 STATUS_TEXT_MAX: Final = 200
 """Bytes of a target's message that are kept for the audit log."""
+REMEMBERED: Final = 16
+"""Greetings of targets, which say the same to every session."""
 _SIZE, _OWNER, _PERMISSIONS, _TIMES, _EXTENDED = 0x1, 0x2, 0x4, 0x8, 0x80000000
 _ATTR_FLAGS: Final = _SIZE | _OWNER | _PERMISSIONS | _TIMES | _EXTENDED
 _OPEN_FLAGS: Final = sum(OpenFlag)
@@ -157,12 +160,14 @@ def init(version: int) -> bytes:
     return wire.packet(Packet.INIT, wire.u32(version))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def version(number: int, extensions: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
     """SSH_FXP_VERSION (section 4)."""
     pairs = (wire.string(name) + wire.string(data) for name, data in extensions)
     return wire.packet(Packet.VERSION, wire.u32(number), *pairs)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def decode_version(body: bytes) -> tuple[int, tuple[tuple[bytes, bytes], ...]]:
     """The number and the extensions of SSH_FXP_VERSION (without its length), those of the table only."""
     reader = Reader(body, 1)

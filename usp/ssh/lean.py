@@ -3,6 +3,7 @@
 * It numbers connections in an attribute of their class. Python then forgets, at each connection, whatever it had cached
   about the attributes and methods of all connections: this alone is a tenth of a login.
 * It makes the text of its debug messages, and of one for every packet, before it asks whether anybody wants them.
+* It takes each number and string of a packet out with several calls, and asks for its logger with one.
 * It waits for the peer's identification before it offers algorithms: a write of its own, and for the peer a wait.
 * It looks every character of user names and passwords up in Unicode tables, where ASCII has nothing to prepare.
 * It asks of every packet's result, which mostly is `None` or `True`, whether it is awaitable: for those that is slow.
@@ -19,13 +20,14 @@ import inspect
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Generator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncssh import auth as _auth
 from asyncssh import connection as _connection
 from asyncssh.constants import MSG_KEXINIT, MSG_USERAUTH_REQUEST
 from asyncssh.logging import SSHLogger
-from asyncssh.packet import SSHPacket, SSHPacketLogger
+from asyncssh.packet import PacketDecodeError, SSHPacket, SSHPacketLogger
 from asyncssh.public_key import SSHKey
 from asyncssh.saslprep import saslprep as _saslprep
 
@@ -64,9 +66,38 @@ class LeanLogger(SSHLogger):
             super().debug2(msg, *args, **kwargs)
 
 
+class LeanPacket(SSHPacket):
+    """It takes out at once what asyncssh takes out by parts."""
+
+    def get_byte(self) -> int:
+        at = self._idx
+        if at >= self._len:
+            raise PacketDecodeError("Incomplete packet")
+        self._idx = at + 1
+        return self._packet[at]
+
+    def get_uint32(self) -> int:
+        at, end = self._idx, self._idx + 4
+        if end > self._len:
+            raise PacketDecodeError("Incomplete packet")
+        self._idx = end
+        return int.from_bytes(self._packet[at:end], "big")
+
+    def get_string(self) -> bytes:
+        at = self._idx + 4
+        if at > self._len:
+            raise PacketDecodeError("Incomplete packet")
+        end = at + int.from_bytes(self._packet[at - 4 : at], "big")
+        if end > self._len:
+            raise PacketDecodeError("Incomplete packet")
+        self._idx = end
+        return self._packet[at:end]
+
+
 class Lean(_Base):
     """Mixed in front of SSHClientConnection or SSHServerConnection."""
 
+    logger = property(attrgetter("_logger"))
     _offered = False
     """Our algorithms have been, and asyncssh does not know."""
 
@@ -180,6 +211,8 @@ def _install() -> None:
         if getattr(module, "saslprep", None) is _saslprep:
             module.saslprep = saslprep  # type: ignore[attr-defined]
     names = vars(_connection)
+    if names.get("SSHPacket") is SSHPacket:
+        names["SSHPacket"] = LeanPacket
     if names.get("inspect") is inspect:
         names["inspect"] = _Inspect()
     names["_select_host_key_algs"] = select_host_key_algs

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from usp.algorithms import Algorithms
 from usp.ssh import connect, keys
 from usp.ssh.connect import ClientConnection, ServerConnection
-from usp.ssh.lean import AT_ONCE, Lean, LeanLogger, run_through, saslprep, select_host_key_algs
+from usp.ssh.lean import AT_ONCE, Lean, LeanLogger, LeanPacket, run_through, saslprep, select_host_key_algs
 from usp.ssh.options import Timing, partner_facing
 
 
@@ -75,6 +75,33 @@ def test_the_internals_that_it_stands_on() -> None:
     logger = SSHLogger(logging.getLogger("asyncssh"), context="conn=1")
     assert (logger._logger.name, logger._context) == ("asyncssh", "conn=1")
     assert callable(asyncssh.SSHServerConnection.reload_config)
+
+
+def taken(kind: type[packet.SSHPacket], data: bytes, ways: list[str]) -> list[object]:
+    """What comes out, one after another, with what is left after each."""
+    found: list[object] = []
+    read = kind(data)
+    for way in ways:
+        try:
+            found.append((getattr(read, f"get_{way}")(), read.get_remaining_payload()))
+        except packet.PacketDecodeError as exc:  # which ends a connection
+            return [*found, str(exc)]
+    return found
+
+
+@given(
+    st.binary(max_size=40) | st.binary(max_size=20).map(packet.String),
+    st.lists(st.sampled_from(["byte", "boolean", "uint32", "string", "namelist", "mpint", "uint64"]), max_size=6),
+)
+def test_packets_are_taken_apart_as_before(data: bytes, ways: list[str]) -> None:
+    assert taken(LeanPacket, data, ways) == taken(packet.SSHPacket, data, ways)
+
+
+def test_asyncssh_takes_ours_for_what_arrives() -> None:
+    assert vars(connection)["SSHPacket"] is LeanPacket
+    assert "packet = SSHPacket(payload)" in inspect.getsource(connection.SSHConnection._recv_packet)
+    assert vars(packet.SSHPacket(b"abc")) == {"_packet": b"abc", "_idx": 0, "_len": 3}
+    assert "return self._logger" in inspect.getsource(connection.SSHConnection.logger.fget)  # type: ignore[attr-defined]
 
 
 def test_packets_are_told_of_to_who_asks(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
