@@ -22,6 +22,7 @@ import orjson
 from usp import __version__
 from usp.chain import STOPPED, Chain, Link, read
 from usp.log import get_logger
+from usp.logfile import REST
 from usp.metrics import AUDIT_DROPPED_TOTAL
 from usp.server.spool import Spool
 
@@ -38,6 +39,9 @@ PACE: Final = 0.25
 request for every line would cost as much as the login that it tells of."""
 BEHIND: Final = 500
 """With so many lines to fetch, a manager is not made to wait."""
+SETTLED: Final = 2 * REST
+"""Seconds after which the file has a line that waits. Managers get lines that it has: if this process is killed, the
+next one goes on behind the file's last line, with numbers that they must not know yet."""
 RECENT: Final = 60.0
 """A manager that has not asked for so long does not come for the last lines."""
 
@@ -52,6 +56,13 @@ class Sink(Protocol):
     dropped: int
 
     def put(self, line: bytes) -> object: ...
+
+
+class File(Sink, Protocol):
+    @property
+    def queued(self) -> int:
+        """Lines that wait for their turn."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,7 @@ def before(path: str, server: str, new_id: Callable[[], str]) -> Before:
 
 
 class Trail:
-    def __init__(self, file: Sink, spool: Spool, found: Before, syslog: Sink | None = None) -> None:
+    def __init__(self, file: File, spool: Spool, found: Before, syslog: Sink | None = None) -> None:
         self._file = file
         self._spool = spool
         self._syslog = syslog
@@ -135,7 +146,10 @@ class Trail:
                 self._news.clear()
                 await _within(patience, self._news)
             self._fetched = self._answered = self._loop.time()
-        return self._spool.batch(size)
+        lines = self._spool.batch(size)
+        if lines and self._file.queued:
+            await asyncio.sleep(SETTLED)
+        return lines
 
     async def stop(self) -> None:
         """Say that it ends; managers that are there get it."""

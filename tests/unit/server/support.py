@@ -159,9 +159,10 @@ async def supervised(
 
 
 class Lines(list[bytes]):
-    """A sink of a trail."""
+    """A trail's file."""
 
     dropped = 0
+    queued = 0
 
     def put(self, line: bytes) -> None:
         self.append(line)

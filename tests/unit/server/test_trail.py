@@ -143,6 +143,20 @@ async def test_who_waits_gets_the_next_lines_together(monkeypatch: pytest.Monkey
     await stopping
 
 
+async def test_managers_do_not_get_what_the_file_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SETTLED", 0.1)
+    file = Lines()
+    trail = made(file)
+    file.queued = 1
+    asked = asyncio.get_running_loop().create_task(trail.fetch(Link("", "", 0), FULL, 0))
+    await asyncio.sleep(0.01)
+    trail.put('{"event":"later"}')
+    assert not asked.done()
+    assert events(await asked) == ["audit.started"]
+    file.queued = 0
+    assert events(await trail.fetch(Link("", "", 0), FULL, 0)) == ["audit.started", "later"]
+
+
 async def test_the_end_waits_for_a_manager_that_is_there() -> None:
     trail = made()
     chain = "00000000000000aa"
