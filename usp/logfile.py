@@ -25,8 +25,6 @@ LOOK_INTERVAL: Final = 1.0
 REST: Final = 0.05
 """Seconds from one write to the next. A line that comes alone is written at once; those that come in between wait for
 each other: to wake the thread for each of them costs more than what it writes, and holds up who put it."""
-FULL: Final = 500
-"""With so many lines waiting, it does not rest."""
 DAY: Final = 86_400
 STDOUT: Final = 1
 
@@ -52,7 +50,6 @@ class Writer:
         self._next_summary = 0.0
         self._limit = limit
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._hurry = threading.Event()
         self._output = LogFile(path, max_size, max_backups, max_age) if path else _Stdout()
         self._thread = threading.Thread(target=self._work, name=f"log {path or 'stdout'}", daemon=True)
         self._thread.start()
@@ -67,8 +64,6 @@ class Writer:
             self.dropped += 1
             return False
         self._queue.put(line)
-        if self._queue.qsize() == FULL:
-            self._hurry.set()
         return True
 
     def reopen(self) -> None:
@@ -77,14 +72,13 @@ class Writer:
     def close(self, timeout: float = 2.0) -> None:
         """Write what is queued; give up after `timeout` seconds (the output may be blocked for good)."""
         self._queue.put(None)
-        self._hurry.set()
         self._thread.join(timeout)
 
     def _work(self) -> None:
         going = True
         while going:
             waiting = [self._next()]
-            while waiting[-1] is not None and len(waiting) < FULL and not self._queue.empty():
+            while waiting[-1] is not None and not self._queue.empty():
                 waiting.append(self._queue.get())
             going = waiting[-1] is not None
             for lines in packed([line for line in waiting if line]):
@@ -92,8 +86,7 @@ class Writer:
             self._sum_up()
             if going and self._queue.empty():
                 self._report()
-                self._hurry.wait(REST)
-                self._hurry.clear()
+                time.sleep(REST)
         self._report()
         self._output.close()
 
