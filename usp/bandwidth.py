@@ -18,5 +18,5 @@ class Bandwidth(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    upload: Rate | None = Field(default=None, description="From partners")
-    download: Rate | None = Field(default=None, description="To partners")
+    upload: Rate | None = Field(default=None, description="Bytes per second from partners")
+    download: Rate | None = Field(default=None, description="Bytes per second to partners")
