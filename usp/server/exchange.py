@@ -42,8 +42,6 @@ CLEARING: Final = 10.0
 class Host(Protocol):
     """Who an exchange belongs to: the session."""
 
-    def active(self) -> None: ...
-
     def recorded(self, records: Sequence[Record]) -> None: ...
 
     def violated(self, close: Close) -> None: ...
@@ -86,7 +84,8 @@ class Valve:
 
 
 class Exchange:
-    """`bytes_in` came from the partner, `bytes_out` from the target. `broken`: the partner went without closing."""
+    """`bytes_in` came from the partner, `bytes_out` from the target, the last at `last_active`, by the event loop's
+    time. `broken`: the partner went without closing."""
 
     def __init__(
         self,
@@ -112,7 +111,9 @@ class Exchange:
         self._download = throttle.flow((download for _, download in limits), self._hold_download)
         self._host = host
         self._relay = relay
-        self._waits = waits or Waits(asyncio.get_running_loop().time)
+        self._now = asyncio.get_running_loop().time
+        self._waits = waits or Waits(self._now)
+        self.last_active = self._now()
         self._waiting = False  # for answers of the target
         self._finished = False
         self._violated = False
@@ -126,11 +127,11 @@ class Exchange:
         self.bytes_in += len(data)
         if self._upload.queues:
             self._upload.passed(len(data))
-        self._host.active()
+        self.last_active = self._now()
         try:
             self.perform(self._relay.from_inbound(data))
-            if self._relay.waiting is not self._waiting:
-                self._turn()
+            if (waiting := self._relay.waiting) is not self._waiting:
+                self._turn(waiting)
         except Exception as exc:  # asyncssh would swallow it
             self._host.crashed(exc)
 
@@ -138,11 +139,11 @@ class Exchange:
         self.bytes_out += len(data)
         if self._download.queues:
             self._download.passed(len(data))
-        self._host.active()
+        self.last_active = self._now()
         try:
             self.perform(self._relay.from_outbound(data))
-            if self._relay.waiting is not self._waiting:
-                self._turn()
+            if (waiting := self._relay.waiting) is not self._waiting:
+                self._turn(waiting)
         except Exception as exc:
             self._host.crashed(exc)
 
@@ -209,19 +210,21 @@ class Exchange:
     def _settle(self) -> None:
         self.from_target_valve.set(shut=bool(self._partner_full) or self._download.held)
         self.from_partner_valve.set(shut=bool(self._partner_full or self._target_full))
-        self._turn()
+        self._turn(self._relay.waiting)
 
-    def _turn(self) -> None:
+    def _turn(self, waiting: bool) -> None:
         """Who is waited for from now on (see `waits`)."""
-        self._waiting = self._relay.waiting
+        self._waiting = waiting
         if self._partner_full:
             side = Side.PARTNER
-        elif self.held:
+        elif self._upload.held or self._download.held:
             side = Side.GATEWAY
-        elif not self._waiting:
+        elif not waiting:
             side = Side.PARTNER
+        elif self._target_full and self.target_end.link_full:
+            side = Side.TUNNEL
         else:
-            side = Side.TUNNEL if self.target_end.link_full else Side.TARGET
+            side = Side.TARGET
         self._waits.turn(side)
 
     def partner_closed(self, exc: Exception | None) -> None:

@@ -228,7 +228,7 @@ class Session:
         return self._partner is not None and self._partner.get_extra_info("client_version") is not None
 
     def _check_idle(self) -> None:
-        quiet = self._loop.time() - self._last_active
+        quiet = self._loop.time() - max([self._last_active, *(each.last_active for each in self._exchanges)])
         if quiet >= self._limits.idle and not any(exchange.held for exchange in self._exchanges):
             self.end(Outcome.IDLE)
         else:
@@ -335,7 +335,7 @@ class Session:
             self._story.partner(self._partner)
         if self._timer:
             self._timer.cancel()
-        self.active()
+        self._last_active = self._loop.time()
         self._check_idle()
         if self._limits.session:
             self._last_call = self._loop.call_later(self._limits.session, self.end, Outcome.LIMIT)
@@ -381,9 +381,6 @@ class Session:
 
     # --- the channels (see `exchange.Host`) ---
 
-    def active(self) -> None:
-        self._last_active = self._loop.time()
-
     def recorded(self, records: Sequence[Record]) -> None:
         self._story.records(records)
 
@@ -406,6 +403,7 @@ class Session:
     def exchange_ended(self, exchange: Exchange) -> None:
         if exchange in self._exchanges:
             self._exchanges.discard(exchange)
+            self._last_active = max(self._last_active, exchange.last_active)
             self._past.update(
                 exchanges=1,
                 broken=exchange.broken,

@@ -35,15 +35,13 @@ class Waits:
     def turn(self, side: Side) -> None:
         """From now on it is this side."""
         if side is not self._side:
-            self._settle()
-            self._side = side
+            now = self._clock()
+            self._seconds[self._side] += now - self._since
+            self._since, self._side = now, side
 
     def spent(self) -> Spent:
         """Up to now."""
-        return Spent(self._settle(), *self._seconds)
-
-    def _settle(self) -> float:
         now = self._clock()
         self._seconds[self._side] += now - self._since
         self._since = now
-        return now
+        return Spent(now, *self._seconds)

@@ -62,7 +62,8 @@ def clean(op: Op, body: bytes) -> bytes:
 
 def _attrs(body: bytes) -> bytes:
     end, known = _attrs_end(body, 5)
-    _within(body, end)
+    if end > len(body):
+        raise StructError
     return body[:end] if known else body[:5] + packets.read_attrs(Reader(body, 5))[0]
 
 
@@ -79,7 +80,8 @@ def _names(op: Op, body: bytes) -> bytes:
         at += 4 + int(U32.unpack_from(body, at)[0])
         at, known = _attrs_end(body, at)
         all_known &= known
-    _within(body, at)
+    if at > len(body):
+        raise StructError
     return body[:at] if all_known else _only_known(body, total)
 
 
@@ -102,8 +104,3 @@ def _attrs_end(body: bytes, at: int) -> tuple[int, bool]:
         for _ in range(2 * pairs):
             at += 4 + int(U32.unpack_from(body, at)[0])
     return at, not flags & ~_V3_FLAGS
-
-
-def _within(body: bytes, end: int) -> None:
-    if end > len(body):
-        raise StructError

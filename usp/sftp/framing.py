@@ -86,7 +86,9 @@ class Framer:
                 self._inserts = []
         try:
             while size - at >= 4:
-                length = self._length(data, at)
+                length = U32.unpack_from(data, at)[0]
+                if not 0 < length <= self._limit:
+                    raise _bad_length(length)
                 have = size - at - 4
                 verdict = self.look(data, at + 4, have if have < length else length, length)
                 if verdict is MORE:
@@ -114,7 +116,9 @@ class Framer:
         at = self._fill(data, 0, 4)
         if len(head) < 4:
             return at
-        length = self._length(head, 0)
+        length = U32.unpack_from(head, 0)[0]
+        if not 0 < length <= self._limit:
+            raise _bad_length(length)
         at = self._fill(data, at, min(HEAD, 4 + length))
         verdict = self.look(head, 4, len(head) - 4, length)
         if verdict is MORE and at < len(data):
@@ -134,11 +138,9 @@ class Framer:
         self._head += data[at:end]
         return end
 
-    def _length(self, data: Bytes, at: int) -> int:
-        length: int = U32.unpack_from(data, at)[0]
-        if not 0 < length <= self._limit:
-            raise malformed(f"a packet of {length} bytes")
-        return length
+
+def _bad_length(length: int) -> UspError:
+    return malformed(f"a packet of {length} bytes")
 
 
 def _emit(data: Bytes, start: int, end: int, out: list[Bytes]) -> None:

@@ -80,10 +80,10 @@ HARMLESS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Op:
-    """One row. `answer` is what a good answer is; None: STATUS OK. A bad answer is always STATUS. `reply`: what an
-    EXTENDED_REPLY to it holds."""
+    """One row, equal to no other. `answer` is what a good answer is; None: STATUS OK. A bad answer is always STATUS.
+    `reply`: what an EXTENDED_REPLY to it holds."""
 
     name: str
     kind: int

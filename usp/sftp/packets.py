@@ -7,9 +7,9 @@ exactly what was understood. For the same reason a `Request` holds paths in norm
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from usp.policy import OpClass
 from usp.sftp import wire
@@ -37,8 +37,7 @@ class Attrs:
     times: tuple[int, int] | None = None  # atime, mtime, Unix seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """An understood request. `values` are its fields in wire order, attributes as raw bytes."""
 
     op: Op
@@ -64,12 +63,12 @@ class Request:
         left = iter(paths)
         fields = zip(self.op.fields, self.values, strict=True)
         values = (next(left) if field in (Field.PATH, Field.TILDE_PATH) else value for field, value in fields)
-        return replace(self, paths=paths, values=tuple(values))
+        return self._replace(paths=paths, values=tuple(values))
 
     def exclusive(self) -> Request:
         """An OPEN that may create a file, as one that must: it fails when the file is there."""
         pflags = self.pflags | OpenFlag.CREAT | OpenFlag.EXCL
-        return replace(self, pflags=pflags, values=(self.values[0], pflags, *self.values[2:]))
+        return self._replace(pflags=pflags, values=(self.values[0], pflags, *self.values[2:]))
 
 
 def find_op(body: bytes) -> Op | str:
@@ -83,6 +82,11 @@ def find_op(body: bytes) -> Op | str:
 
 def decode_request(op: Op, body: bytes) -> Request:
     """Read a packet (without its length) that `find_op` found to be an `op`."""
+    return read_request(op, body)[0]
+
+
+def read_request(op: Op, body: bytes) -> tuple[Request, bool]:
+    """The same, and whether the packet is just what `encode_request` would make of it."""
     reader = Reader(body, 1)
     request_id = reader.u32()
     if op.kind == Packet.EXTENDED:
@@ -90,14 +94,15 @@ def decode_request(op: Op, body: bytes) -> Request:
     values: list[int | bytes] = []
     paths: list[bytes] = []
     handles: list[bytes] = []
-    pflags, attrs = 0, None
+    pflags, attrs, exact = 0, None, True
     for field in op.fields:
         value: int | bytes
         match field:
-            case Field.PATH:
-                paths.append(value := normalise(reader.string()))
-            case Field.TILDE_PATH:
-                paths.append(value := normalise_tilde(reader.string()))
+            case Field.PATH | Field.TILDE_PATH:
+                raw = reader.string()
+                value = normalise(raw) if field is Field.PATH else normalise_tilde(raw)
+                paths.append(value)
+                exact = exact and value == raw
             case Field.HANDLE:
                 handles.append(value := reader.string())
             case Field.TEXT:
@@ -107,11 +112,16 @@ def decode_request(op: Op, body: bytes) -> Request:
             case Field.U64:
                 value = reader.u64()
             case Field.PFLAGS:
-                value = pflags = reader.u32() & _OPEN_FLAGS
+                flags = reader.u32()
+                value = pflags = flags & _OPEN_FLAGS
+                exact = exact and value == flags
             case _:  # ATTRS
+                start = reader.position
                 value, attrs = read_attrs(reader)
+                exact = exact and value == reader.since(start)
         values.append(value)
-    return Request(op, request_id, tuple(values), tuple(paths), tuple(handles), pflags, attrs)
+    request = Request(op, request_id, tuple(values), tuple(paths), tuple(handles), pflags, attrs)
+    return request, exact and not reader.left
 
 
 def encode_request(request: Request) -> bytes:

@@ -29,7 +29,6 @@ already was never seen here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from struct import Struct
@@ -206,7 +205,7 @@ class Quarantine:
             if _sets_size(request):
                 return self._refuse(request_id, Status.PERMISSION_DENIED, "the file is being uploaded")
             self._ids.add(request_id)
-            return packets.encode_request(replace(request, values=(upload.temporary, *request.values[1:])))
+            return packets.encode_request(request._replace(values=(upload.temporary, *request.values[1:])))
         self._ids.add(request_id)
         return FORWARD
 

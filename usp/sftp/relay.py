@@ -58,7 +58,6 @@ One request gets one answer: STATUS from here, or whatever the target said, neve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from struct import Struct
 from typing import Final, Literal, NamedTuple
 
@@ -296,17 +295,19 @@ class Relay:
         op = packets.find_op(body)
         if isinstance(op, str):
             return self._refuse(request_id, op, (), Status.OP_UNSUPPORTED, "Operation unsupported")
-        request = packets.decode_request(op, body)
+        request, exact = packets.read_request(op, body)
         for path in request.paths:
             if text := problem(path, self._limits.path):
                 return self._refuse(request_id, op.name, (), Status.FAILURE, text)
         if self.root:
             request = self.root.seen(request)
-        files = [self._handles[handle] for handle in request.handles if handle in self._handles]
+        files = (
+            [] if not request.handles else [self._handles[each] for each in request.handles if each in self._handles]
+        )
         if len(files) < len(request.handles):
             return self._refuse(request_id, op.name, (), Status.FAILURE, "unknown handle")
         if files:
-            request = replace(request, paths=tuple(file.path for file in files))
+            request = request._replace(paths=tuple([file.path for file in files]))
         elif self.root and (text := self.root.objection(request)):
             return self._refuse(request_id, op.name, request.paths, Status.PERMISSION_DENIED, text)
         opens = op in (OPEN, OPENDIR)
@@ -319,13 +320,15 @@ class Relay:
             if decision.enforced:
                 return self._refuse(request_id, op.name, request.paths, decision.status, decision.text)
             self._records.append(Observed(op.name, request.paths, decision.text))
-        else:
-            request = decision.instead or request
+        elif decision.instead:
+            request, exact = decision.instead, False
         if self.root and op is _HOME_DIRECTORY:
             self._reply(home(request_id))
             return DROP
         self._opening += opens
         self._asked[request_id] = _Asked(op, files[0] if files else None, 0, request)
+        if exact and not self.root:
+            return FORWARD
         encoded = packets.encode_request(self.root.sent(request) if self.root else request)
         return FORWARD if encoded[4:] == body else encoded
 

@@ -6,11 +6,13 @@ Whatever is too short for what it claims to hold is a `UspError("sftp.protocol")
 from __future__ import annotations
 
 from struct import Struct
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from usp.errors import UspError
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
+
+_SHORT: Final = "the packet is shorter than what it claims to hold"
 
 U8, U32, U64 = Struct(">B"), Struct(">I"), Struct(">Q")
 
@@ -29,25 +31,32 @@ class Reader:
         self._data = data
         self.position = position
 
-    def _take(self, count: int) -> int:
+    def _value(self, kind: Struct) -> int:
+        """One of these integers."""
         start = self.position
-        if count > len(self._data) - start:
-            raise malformed("the packet is shorter than what it claims to hold")
-        self.position = start + count
-        return start
+        self.position = start + kind.size
+        if self.position > len(self._data):
+            raise malformed(_SHORT)
+        value: int = kind.unpack_from(self._data, start)[0]
+        return value
 
     def u8(self) -> int:
-        return self._data[self._take(1)]
+        return self._value(U8)
 
     def u32(self) -> int:
-        return int(U32.unpack_from(self._data, self._take(4))[0])
+        return self._value(U32)
 
     def u64(self) -> int:
-        return int(U64.unpack_from(self._data, self._take(8))[0])
+        return self._value(U64)
 
     def string(self) -> bytes:
-        start = self._take(self.u32())
-        return self._data[start : self.position]
+        start = self.position + 4
+        if start > len(self._data):
+            raise malformed(_SHORT)
+        self.position = end = start + int(U32.unpack_from(self._data, start - 4)[0])
+        if end > len(self._data):
+            raise malformed(_SHORT)
+        return self._data[start:end]
 
     def since(self, start: int) -> bytes:
         """What was read from `start` on."""

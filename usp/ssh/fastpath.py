@@ -179,44 +179,39 @@ class FastPath(_Base):
             view = view[missing:]
             if len(kept) < 4:
                 return view
-        missing = self._end(opener, kept, 0) - len(kept)
+        length = opener.length(self._recv_seq, kept, 0)
+        if not 5 <= length <= self._max_recv_pktlen:  # before anything is set aside for it
+            raise _too_long()
+        missing = 4 + length + aead.TAG - len(kept)
         kept += view[:missing]
         if missing <= len(view):
             self._kept = bytearray()
             self._packets(memoryview(kept))
         return view[missing:]
 
-    def _end(self, opener: aead.Cipher, data: Bytes, at: int) -> int:
-        """Where the packet ends that begins there. Raises ProtocolError before anything is set aside for it."""
-        length = opener.length(self._recv_seq, data, at)
-        if not 5 <= length <= self._max_recv_pktlen:
-            raise asyncssh.ProtocolError("Max packet size exceeded")
-        return at + 4 + length + aead.TAG
-
     def _packets(self, view: memoryview) -> int:
         """Work off whole packets as long as they are fast ones; bytes that were used up."""
         text = _scratch.pop() if _scratch else memoryview(bytearray(SCRATCH))
+        opener, at, size = self._opener, 0, len(view)
         try:
-            return self._packets_by(view, text)
+            while opener is not None and size - at >= 4:
+                length = opener.length(self._recv_seq, view, at)
+                if not 5 <= length <= self._max_recv_pktlen:
+                    raise _too_long()
+                end = at + 4 + length + aead.TAG
+                if end > size:
+                    break
+                packet, at = view[at:end], end
+                opener.open(self._recv_seq, packet, text[:length])
+                if self._fast_packet(text, length):
+                    self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
+                else:
+                    self._hand_over(opener, packet, text[:length])
+                    opener = self._opener  # there may be new keys, or asyncssh wants what comes next
+                if self._transport is None:
+                    return size
         finally:
             _scratch.append(text)
-
-    def _packets_by(self, view: memoryview, text: memoryview) -> int:
-        opener, at, size = self._opener, 0, len(view)
-        while opener is not None and size - at >= 4:
-            end = self._end(opener, view, at)
-            if end > size:
-                break
-            packet = view[at:end]
-            at, length = end, end - at - 4 - aead.TAG
-            opener.open(self._recv_seq, packet, text[:length])
-            if self._fast_packet(text, length):
-                self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
-            else:
-                self._hand_over(opener, packet, text[:length])
-                opener = self._opener  # there may be new keys, or asyncssh wants what comes next
-            if self._transport is None:
-                return size
         return at
 
     def _hand_over(self, opener: aead.Cipher, packet: memoryview, text: memoryview) -> None:
@@ -231,14 +226,13 @@ class FastPath(_Base):
 
     def _fast_packet(self, text: memoryview, length: int) -> bool:
         """Deal with the opened packet. False: it is for asyncssh, which will also say what is wrong with it."""
-        kind = text[1]
-        if not self._auth_complete:
+        if length < 10 or not self._auth_complete:
             return False
+        padding, kind, number, count = _HEAD.unpack_from(text)
         if kind == IGNORE:
             return True
-        if kind not in (DATA, WINDOW_ADJUST) or length < 10:
+        if kind != DATA and kind != WINDOW_ADJUST:
             return False
-        padding, _, number, count = _HEAD.unpack_from(text)
         channel = self._channels.get(number)
         if channel is None or padding < 4:
             return False
@@ -258,8 +252,12 @@ class FastPath(_Base):
             channel._recv_window -= count
             # `_deliver_data` grants new window first
             low = channel._recv_window < channel._init_recv_window / 2
-            deliver = channel._deliver_data if low else session.data_received
-            EVENT.hand(Passing(text, length, data), deliver, data, None)
+            deliver: Any = channel._deliver_data if low else session.data_received
+            around, EVENT.passing = EVENT.passing, Passing(text, length, data)
+            try:  # as EVENT.hand does, without a call more for each packet
+                deliver(data, None)
+            finally:
+                EVENT.passing = around
         return True
 
     def _window_adjust(self, channel: SSHChannel[bytes], count: int) -> bool:
@@ -362,20 +360,23 @@ class FastPath(_Base):
         self._batch = None
         if batch is None:
             return
-        if size and self._transport is not None:
-            self._write_out(Passing.around(batch, size))
+        if not size or self._transport is None:
+            pass
+        elif self._outlet is not None:
+            self._outlet.write(batch[HEADROOM : HEADROOM + size])
+        else:
+            passing = Passing.around(batch, size)
+            EVENT.hand(passing, write, self._transport, passing.data)
         if len(batch) == BATCH and len(_idle) < IDLE:
             _idle.append(batch)
-
-    def _write_out(self, passing: Passing) -> None:
-        if self._outlet is not None:
-            self._outlet.write(passing.data)
-        elif self._transport is not None:
-            EVENT.hand(passing, write, self._transport, passing.data)
 
     def _force_close(self, exc: Exception | None) -> None:
         self.flush()
         super()._force_close(exc)
+
+
+def _too_long() -> asyncssh.ProtocolError:
+    return asyncssh.ProtocolError("Max packet size exceeded")
 
 
 def write(channel: SSHChannel[bytes], data: Bytes) -> None:

@@ -19,7 +19,6 @@ from usp.secret import Secret
 from usp.ssh import connect, fastpath, keys, options
 from usp.ssh.connect import ClientConnection, ServerConnection
 from usp.ssh.fastpath import FastPath, write
-from usp.ssh.readevent import Passing
 from usp.ssh.socketio import Outlet
 
 PRIVATE, PUBLIC = keys.generate()
@@ -323,13 +322,15 @@ async def test_ignore_and_unknown_packets_disturb_nothing(mix: str) -> None:
 async def test_packets_of_one_tick_are_one_write() -> None:
     async with joined() as (_, server, client_connection, client):
         writes: list[int] = []
-        out = client_connection._write_out
+        outlet = client_connection._outlet
+        assert outlet
+        out = outlet.write
 
-        def counted(passing: Passing) -> None:
-            writes.append(len(passing.data))
-            out(passing)
+        def counted(view: memoryview) -> None:
+            writes.append(len(view))
+            out(view)
 
-        client_connection._write_out = counted  # type: ignore[method-assign]
+        outlet.write = counted  # type: ignore[method-assign]
         for _ in range(20):
             write(client.channel, b"x" * 100)
         await until(lambda: len(server.got) == 2000)
