@@ -102,7 +102,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             if self._upload.queues:
                 self._upload.passed(count)
             passing = Passing.around(_scratch, count)
-            EVENT.hand(passing, write, self._channel, passing.data)
+            EVENT.read(passing, write, self._channel, passing.data)
         else:
             self._partner_ended = True
             self._loop.remove_reader(self._partner.fileno())

@@ -121,7 +121,7 @@ def read_request(op: Op, body: bytes) -> tuple[Request, bool]:
                 exact = exact and value == reader.since(start)
         values.append(value)
     request = Request(op, request_id, tuple(values), tuple(paths), tuple(handles), pflags, attrs)
-    return request, exact and not reader.left
+    return request, exact and reader.position == len(body)
 
 
 def encode_request(request: Request) -> bytes:

@@ -8,6 +8,7 @@ positive answer); None means that the session ended before the target answered.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import sub
 from typing import Final, NamedTuple, TypeAlias
 
 from usp.scan import Finding
@@ -25,7 +26,7 @@ class Spent(NamedTuple):
     gateway: float = 0.0
 
     def since(self, earlier: Spent) -> Spent:
-        return Spent(*(now - then for now, then in zip(self, earlier, strict=True)))
+        return Spent(*map(sub, self, earlier))
 
 
 NOTHING: Final = Spent()

@@ -306,7 +306,7 @@ class Relay:
         )
         if len(files) < len(request.handles):
             return self._refuse(request_id, op.name, (), Status.FAILURE, "unknown handle")
-        if files:
+        if files and op is not CLOSE:
             request = request._replace(paths=tuple([file.path for file in files]))
         elif self.root and (text := self.root.objection(request)):
             return self._refuse(request_id, op.name, request.paths, Status.PERMISSION_DENIED, text)

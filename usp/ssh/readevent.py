@@ -92,6 +92,16 @@ class ReadEvent:
         finally:
             self.passing = around
 
+    def read(self, passing: Passing, receive: Callable[..., object], *arguments: object) -> None:
+        """The same as a read event of its own: what comes of it is written at once."""
+        self.depth += 1
+        try:
+            self.hand(passing, receive, *arguments)
+        finally:
+            self.depth -= 1
+            if not self.depth:
+                self.flush()
+
     def _flush_due(self) -> None:
         self._due_on = None
         self.flush()

@@ -43,7 +43,7 @@ class Intake(Inlet):
 
     def buffer_updated(self, nbytes: int) -> None:
         passing = Passing.around(_buffer, nbytes)
-        EVENT.hand(passing, self._receiver.data_received, passing.data)
+        EVENT.read(passing, self._receiver.data_received, passing.data)
 
 
 class Outlet:

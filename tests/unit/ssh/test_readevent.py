@@ -79,6 +79,20 @@ def test_a_flush_that_makes_others_wait_flushes_them_too() -> None:
     assert not event.waiting
 
 
+def test_what_comes_of_a_read_event_is_sent_at_its_end() -> None:
+    event = ReadEvent()
+    sender = Sender(event)
+    passing = Passing.around(memoryview(bytearray(100)), 20)
+
+    def receive() -> None:
+        event.add(sender)
+        assert event.passing is passing
+        assert not sender.flushed
+
+    event.read(passing, event.read, passing, receive)
+    assert (sender.flushed, event.depth) == (1, 0)
+
+
 def test_what_is_handed_on_is_known_to_who_is_called_only() -> None:
     event = ReadEvent()
     outer, inner = (Passing.around(memoryview(bytearray(100)), 20) for _ in range(2))
