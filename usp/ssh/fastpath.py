@@ -119,7 +119,10 @@ class FastPath(_Base):
                 self._recv_data()
             else:
                 self._heard = self._loop.time()
-                self._take(memoryview(data))
+                view = memoryview(data)
+                used = 0 if self._kept else self._packets(view)
+                if used < len(view):
+                    self._take(view[used:])
         except asyncssh.DisconnectError as error:
             self._send_disconnect(error.code, error.reason, error.lang)
             self._force_close(error)
