@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.bench.gateways import client, many
 from tests.bench.gateways.gateway import Gateway
-from tests.bench.gateways.process import descendants
+from tests.bench.gateways.process import cpu_seconds, descendants
 from tests.bench.gateways.raw import BLOCK
 from tests.e2e.suite import random_file, sha256
 
@@ -22,6 +22,8 @@ GIB: Final = 1 << 30
 FILES: Final = 2000
 FILE_SIZE: Final = 4096
 STALLED: Final = 8 << 20
+IDLE_CPU: Final = 0.2
+"""Seconds of CPU, in three, of a gateway and partners that stand still: keepalives and reports."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,14 @@ def stalled(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
             if direction == "up":
                 with _stopped(bench.target_pids()):
                     transfers.begin()
-                    after = _when_still(gateway)
+                    after = _when_still(gateway, transfers.pid)
             else:
+                began = sum(gateway.cpu().values())
                 transfers.begin()
-                time.sleep(0.3)  # the requests are on their way
+                while sum(gateway.cpu().values()) < began + 0.1:  # the requests are on their way
+                    time.sleep(0.05)
                 with _stopped([transfers.pid]):
-                    after = _when_still(gateway)
+                    after = _when_still(gateway, transfers.pid)
             transfers.finish()
         for who, kib in after.items():
             yield Sample(f"memory per stalled {direction}load", "KiB", _who(gateway, who), (kib - before[who]) / count)
@@ -140,15 +144,20 @@ def _stopped(pids: Sequence[int]) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def _when_still(gateway: Gateway) -> dict[str, int]:
-    """Its memory when it grows no more."""
-    found = gateway.pss()
+def _when_still(gateway: Gateway, partners: int) -> dict[str, int]:
+    """Its memory when it grows no more, and neither it nor the partners have anything to do."""
+    found, busy = gateway.pss(), _busy(gateway, partners)
     while True:
         time.sleep(3)
-        now = gateway.pss()
-        if all(now[who] - was < 500 for who, was in found.items()):
+        now, still_busy = gateway.pss(), _busy(gateway, partners)
+        if all(now[who] - was < 500 for who, was in found.items()) and still_busy - busy < IDLE_CPU:
             return now
-        found = now
+        found, busy = now, still_busy
+
+
+def _busy(gateway: Gateway, partners: int) -> float:
+    """Seconds of CPU."""
+    return sum(gateway.cpu().values()) + cpu_seconds([partners])
 
 
 def crowd(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
