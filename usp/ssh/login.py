@@ -182,7 +182,7 @@ class TargetConnection(ClientConnection):
         assumed, self._assumed = self._assumed, b""
         if assumed:
             self._owner.habits.pop(self._offers, None)
-        if assumed and assumed not in _offered(packet):
+        if assumed and not partial and assumed not in _offered(packet):
             self._password = self._options.password  # it was not looked at: other methods may have it
         elif tried == b"publickey" and not partial:
             self._force_close(asyncssh.PermissionDenied("the key was refused"))

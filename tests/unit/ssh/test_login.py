@@ -16,13 +16,14 @@ from usp.algorithms import Algorithms
 from usp.ssh import keys
 from usp.ssh.login import (
     EXCHANGES,
+    LoginClient,
     LoginServer,
     PartnerConnection,
     TargetConnection,
     _fingerprint,
     _signature_algorithm,
 )
-from usp.ssh.options import Timing, partner_facing
+from usp.ssh.options import Timing, partner_facing, target_facing
 
 
 def source(of: object) -> str:
@@ -103,6 +104,25 @@ def test_a_question_about_a_key_is_told_by_its_arguments() -> None:
     assert "self._conn.send_userauth_request(self._method, *args, key=key, trivial=trivial)" in source(
         auth.ClientAuth.send_request
     )
+
+
+@pytest.mark.parametrize(
+    ("offered", "partial", "left"),
+    [(b"keyboard-interactive", False, "secret"), (b"keyboard-interactive", True, None), (b"password", False, None)],
+)
+def test_a_password_is_kept_for_another_method_if_nobody_looked_at_it(
+    offered: bytes, partial: bool, left: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TargetConnection, "_process_userauth_failure", lambda *args: True)
+    made = object.__new__(TargetConnection)
+    made._owner = LoginClient({(b"keyboard-interactive", b"password"): b"password"})
+    made._preferred_auth = [b"keyboard-interactive", b"password"]
+    made._assumed, made._auth, made._password = b"password", None, None
+    made._options = target_facing([keys.generate()[1]], Algorithms(), Timing())
+    made._options.password = "secret"
+    made._process_refusal(MSG_USERAUTH_FAILURE, 0, SSHPacket(NameList([b"publickey", offered]) + Boolean(partial)))
+    assert made._password == left
+    assert made._owner.habits == {}
 
 
 def test_other_host_keys_of_targets_are_nobodys_news() -> None:
