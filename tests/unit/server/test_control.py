@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -41,8 +42,8 @@ class Api:
         self.url = f"https://127.0.0.1:{port}"
         self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
 
-    async def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        async with self.session.request(method, self.url + path, data=body) as response:
+    async def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, Any]:
+        async with self.session.request(method, self.url + path, data=body, **more) as response:
             return response.status, await response.json() if response.status != 204 else None
 
 
@@ -205,6 +206,21 @@ async def test_bodies_without_a_stated_length_are_bounded_too(
     async for api in client(effective.web.port, MANAGER):
         status, error = await api("PUT", "/v1/snapshot", endless())
         assert (status, error["code"]) == (413, "request.too_large")
+    await port.close()
+
+
+async def test_a_compressed_body_is_bounded_by_what_comes_out_of_it(
+    files: ServerTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "MAX_BODY", 1 << 20)
+    effective = settings(workers=1, port=free_port(), tls=files)
+    port = Control(Supervisor(effective, lambda line: None), trail(), effective.web)
+    await port.start()
+    bomb = gzip.compress(bytes(64 << 20))
+    assert len(bomb) < 1 << 17
+    async for api in client(effective.web.port, MANAGER):
+        status, _ = await api("PUT", "/v1/snapshot", bomb, headers={"Content-Encoding": "gzip"})
+        assert status in (400, 413)
     await port.close()
 
 

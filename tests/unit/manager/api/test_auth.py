@@ -30,3 +30,9 @@ async def test_a_token_ends(app: App, admin: Api, clock: Clock) -> None:
     clock.pass_(hours=1)
     refused(await short("GET", "/servers"), 401, "auth.invalid")
     assert (await admin("GET", "/servers")).status_code == 200
+
+
+async def test_a_token_in_the_address_is_none(admin: Api, nobody: Api) -> None:
+    """Addresses are written into logs and histories."""
+    for name in ("token", "access_token", "authorization", "api_key"):
+        refused(await nobody("GET", f"/servers?{name}={admin.token}"), 401, "auth.invalid")

@@ -103,3 +103,15 @@ def test_after_the_login_one_is_where_one_wanted_to_be(path: str) -> None:
 )
 def test_but_nowhere_else(path: str) -> None:
     assert login.inside(path) == "/ui/status"
+
+
+async def test_a_login_has_a_cookie_that_nobody_chose_for_it(app: App, nobody: Browser) -> None:
+    """Session fixation: what somebody else put into the browser before opens nothing afterwards."""
+    await app.administrators.add("alice", Role.ADMIN, PASSWORD, author="test")
+    planted = "ust_" + "x" * 43
+    nobody.http.cookies.set(COOKIE, planted)
+    assert (await nobody.login("alice")).status_code == 303
+    assert planted not in [cookie.value for cookie in nobody.http.cookies.jar if cookie.domain]
+    nobody.http.cookies.clear()
+    nobody.http.cookies.set(COOKIE, planted)
+    assert (await nobody.get("/ui/status")).headers["location"].startswith("/ui/login")
