@@ -160,7 +160,8 @@ ROWS: Final = (
         "idle",
         "thousands of idle sessions",
         "2,000 partners log in and stay",
-        "all are held and listed; the next one gets in; all end",
+        "all are held and listed; the next one gets in; all end (their memory stays for the next ones: it does not grow "
+        "in the soak)",
         (f"{LOAD}::test_idle_sessions",),
     ),
     Row(
@@ -183,7 +184,7 @@ ROWS: Final = (
         "exhaustion",
         "descriptors, memory, processes exhausted",
         "limits set on the running worker or supervisor (prlimit, a full control group), three uploads under way",
-        "new ones are refused, those that are there go on, the next one gets in as soon as there is room",
+        "new ones are refused or wait, those that are there go on, the next one gets in as soon as there is room",
         ("tests/faults/test_exhaustion.py",),
     ),
     Row(

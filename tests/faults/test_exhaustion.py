@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from tests.e2e.suite import Suite, alive, running, wait_until
 from tests.faults.places import SERVER, Outcomes
-from tests.faults.transfers import Uploads
+from tests.faults.transfers import Uploads, ended
 
 pytestmark = [pytest.mark.once, pytest.mark.long]
 
@@ -38,8 +39,10 @@ def limited(pid: int, what: int, soft: int) -> Iterator[None]:
         resource.prlimit(pid, what, before)
 
 
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def lowest_free(pid: int) -> int:
+    """The next descriptor's number: a limit there leaves no room for any."""
+    held = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+    return next(number for number in range(1 << 20) if number not in held)
 
 
 def address_space(pid: int) -> int:
@@ -47,21 +50,36 @@ def address_space(pid: int) -> int:
     return pages * resource.getpagesize()
 
 
-@pytest.mark.parametrize("who", ["worker", "supervisor"])
-def test_no_descriptors(suite: Suite, tmp_path: Path, who: str) -> None:
-    suite.wait_for_login(within=20)
+def test_a_worker_without_descriptors(suite: Suite, tmp_path: Path) -> None:
+    suite.wait_for_login(within=30)
     (worker,) = suite.workers()
-    pid = worker if who == "worker" else suite.ready["servers"][0]["pid"]
     uploads, outcomes = Uploads(suite, tmp_path, 3, size=15_000_000, rate=12_000), Outcomes(suite)
     uploads.under_way()
-    with limited(pid, resource.RLIMIT_NOFILE, descriptors(pid)):
-        refused = [suite.sftp("pwd\n", timeout=60).returncode != 0 for _ in range(4)]
-        assert all(refused), "there is no room for any of them"
+    with limited(worker, resource.RLIMIT_NOFILE, lowest_free(worker)):
+        tried = [suite.sftp("pwd\n", timeout=60).returncode for _ in range(4)]
+        assert all(tried), "there is no room for any of them"
         assert uploads.finish() == [True] * 3, "those that are there go on, whole"
-    took = suite.wait_for_login(within=10)
+    took = suite.wait_for_login(within=20)
     assert suite.workers() == [worker], "nothing died of it"
     assert not outcomes.count()["internal"], outcomes.facts()
-    print(f"{who} without descriptors: 4 of 4 new ones refused, 3 uploads whole; room again: login after {took:.1f} s")
+    print(f"worker without descriptors: 4 of 4 new ones refused, 3 uploads whole; room again: login after {took:.1f} s")
+
+
+def test_a_supervisor_without_descriptors(suite: Suite, tmp_path: Path) -> None:
+    """It cannot accept, so new ones wait in the kernel's queue."""
+    suite.wait_for_login(within=30)
+    supervisor, workers = suite.ready["servers"][0]["pid"], suite.workers()
+    uploads = Uploads(suite, tmp_path, 3, size=15_000_000, rate=12_000)
+    uploads.under_way()
+    with limited(supervisor, resource.RLIMIT_NOFILE, lowest_free(supervisor)):
+        waiting = [suite.start_sftp("pwd\n") for _ in range(4)]
+        assert uploads.finish() == [True] * 3, "those that are there go on, whole"
+        assert [each.poll() for each in waiting] == [None] * 4
+    began = time.monotonic()
+    assert [ended(each, 30) for each in waiting] == [True] * 4, "they get in as soon as there is room"
+    took = time.monotonic() - began
+    assert suite.workers() == workers
+    print(f"supervisor without descriptors: 4 new ones wait, 3 uploads whole; room again: all in after {took:.1f} s")
 
 
 def test_no_memory(suite: Suite, tmp_path: Path) -> None:

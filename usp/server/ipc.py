@@ -93,7 +93,9 @@ class Channel(Generic[Incoming]):
             asyncio.get_running_loop().add_writer(self._sock.fileno(), self._flush)
 
     async def receive(self) -> tuple[Incoming, tuple[int, ...]] | None:
-        """The next message and its descriptors, or None when the other side is gone and all it said was received."""
+        """The next message and its descriptors, or None when the other side is gone and all it said was received.
+
+        A message for whose descriptors this process has no room (RLIMIT_NOFILE) comes without any."""
         if self._arrived:
             return self._arrived.popleft(), ()
         while True:
@@ -179,8 +181,11 @@ class Channel(Generic[Incoming]):
 
     def _decode(self, packet: bytes, fds: tuple[int, ...], flags: int) -> tuple[Incoming, tuple[int, ...]]:
         try:
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if flags & socket.MSG_TRUNC:
                 raise UspError("internal", "a message between supervisor and worker was cut off")
+            if flags & socket.MSG_CTRUNC:  # RLIMIT_NOFILE: the kernel closes what finds no room
+                close_all(fds)
+                fds = ()
             message, *rest = map(self._incoming.validate_json, packet.split(b"\n"))
             self._arrived.extend(rest)
             return message, fds

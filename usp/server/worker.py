@@ -55,6 +55,7 @@ PARTING: Final = 2.0
 MAX_QUEUED: Final = 10_000
 """Messages that may wait for the supervisor before facts (events, metrics) are dropped and counted."""
 _PROBLEMS: Final = 100  # per answer: it must fit a packet
+_NO_ROOM: Final = "the worker has no descriptor left: raise LimitNOFILE"
 _STATUSES: Final = 50
 _SAMPLES: Final = 400
 MAX_USERNAME: Final = 256
@@ -127,6 +128,8 @@ class Worker:
 
     def _take(self, message: ToWorker, fds: Sequence[int]) -> None:
         match message:
+            case messages.Partner() | messages.TunnelSocket() | messages.Prepare() if not fds:
+                self._no_room(message)
             case messages.Partner():
                 self._partner(message, socket.socket(fileno=fds[0]))
             case messages.TunnelSocket():
@@ -159,6 +162,20 @@ class Worker:
                 self._others.spawn(self._probe(message), f"probe {message.request}")
             case messages.Start():
                 raise UspError("internal", "a worker is started once")
+
+    def _no_room(self, message: messages.Partner | messages.TunnelSocket | messages.Prepare) -> None:
+        """The descriptor that came with it found no room here, so it is closed already: whoever it is for is refused,
+        and those that are here go on."""
+        log.error("worker.no_descriptors", refused=message.op, slot=self._start.slot)
+        match message:
+            case messages.Partner():
+                self._tell(messages.SessionEnded(session=message.session, outcome=Outcome.LIMIT))
+            case messages.TunnelSocket():
+                link, tunnel, down = message.link, message.tunnel, LinkState.DOWN
+                self._channel.post(messages.LinkChanged(link=link, tunnel=tunnel, state=down, reason=_NO_ROOM))
+            case messages.Prepare():
+                complaint = Complaint(loc=(), msg=_NO_ROOM)
+                self._channel.post(messages.Prepared(version=message.version, problems=(complaint,)))
 
     # --- snapshots ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -259,6 +260,31 @@ async def test_tunnel_sockets(target: Target) -> None:
             async with partner(it.admit("a")):
                 pass
         await it.hear(messages.SessionEnded, session="a", outcome=Outcome.TUNNEL_DOWN)
+
+
+async def test_a_worker_without_descriptors_refuses_and_lives(target: Target) -> None:
+    """What is sent to it finds no room: whoever it was for is refused, and who is there goes on."""
+    async with worker() as it:
+        made = snapshot(target.port)
+        await it.apply(made)
+        async with partner(it.admit("there")) as there:
+            held = {int(name) for name in os.listdir(f"/proc/{it.process.pid}/fd")}
+            free = next(number for number in range(1000) if number not in held)
+            _, hard = resource.prlimit(it.process.pid, resource.RLIMIT_NOFILE)
+            before = resource.prlimit(it.process.pid, resource.RLIMIT_NOFILE, (free, hard))
+            with it.admit("refused") as refused:
+                await it.hear(messages.SessionEnded, session="refused", outcome=Outcome.LIMIT)
+                assert refused.recv(1) == b"", "it is closed"
+            assert "no descriptor left" in (await it.prepare(made)).problems[0].msg
+            with socket.socket() as sock:
+                link = messages.TunnelSocket(link="l", tunnel="t1", peer_host="192.0.2.1", peer_port=5)
+                it.channel.post(link, fds=[sock.fileno()])
+                assert "no descriptor left" in (await it.hear(messages.LinkChanged, link="l")).reason
+            resource.prlimit(it.process.pid, resource.RLIMIT_NOFILE, before)
+            async with partner(it.admit("later")) as later, later.start_sftp_client() as sftp:
+                await sftp.realpath(".")
+            async with there.start_sftp_client() as sftp:
+                await sftp.realpath(".")
 
 
 async def test_strangers_are_shown_to_the_target_by_leave_of_the_supervisor_only(target: Target) -> None:
