@@ -24,8 +24,8 @@ DEFECTS: Final = (
         "tests/contract/test_nth_statement.py::test_a_write_that_fails_at_every_statement",
     ),
     Defect(
-        "A worker that had no descriptor left died, with all its sessions, of the next partner that the supervisor sent "
-        "it. Now that one is refused, and all others go on.",
+        "A worker that had no descriptor left died, with all its sessions, of the next partner that it was sent. Now "
+        "that one is refused, and all others go on.",
         "tests/unit/server/test_worker.py::test_a_worker_without_descriptors_refuses_and_lives",
     ),
 )

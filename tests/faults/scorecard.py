@@ -160,8 +160,8 @@ ROWS: Final = (
         "idle",
         "thousands of idle sessions",
         "2,000 partners log in and stay",
-        "all are held and listed; the next one gets in; all end (their memory stays for the next ones: it does not grow "
-        "in the soak)",
+        "all are held and listed; the next one gets in; all end (their memory stays for the next ones: in the soak it "
+        "does not grow)",
         (f"{LOAD}::test_idle_sessions",),
     ),
     Row(
