@@ -192,12 +192,12 @@ async def test_a_push_that_breaks_at_every_message(tmp_path: Path, lost: Lost) -
             await app.write(ADMIN, [Update("inbound-nodes", "in", banner)])
             line.cut_at(step, lost)
             assert (await app.pushes.push(ADMIN, "server")).version.number == step
-            version = await app.pushes.settled("server", step, 10.0)
+            version = await app.pushes.settled("server", step, 30.0)
             assert version.push is PushState.APPLIED, (step, version)
             report = there.report()
             assert (report.version, report.digest) == (step, version.digest)
             assert (await greeting(port)).split()[1] == str(step).encode()
-            await until(lambda: line.has_cut, 5)
+            await until(lambda: line.has_cut, 20)
         assert [row.number for row in await app.store.versions.page("server")] == [*range(steps, 0, -1)]
         told = await app.store.events.page(limit=1000)
         applied = [event.detail["version"] for event in told if event.action == "push.applied"]
