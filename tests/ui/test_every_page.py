@@ -75,7 +75,8 @@ def pages(ids: dict[str, str], push: tuple[str, ...]) -> Iterator[tuple[str, boo
         yield f"/ui/items/{kind}?q={MARK}", one
         yield f"/ui/items/{kind}/{id}", True
         yield f"/ui/items/{kind}/{id}/history", one
-        yield f"/ui/items/{kind}/new?of={id}", one
+        if kind in KEPT:  # the same form as above: those with most in it
+            yield f"/ui/items/{kind}/new?of={id}", False
 
 
 ASKED = (
