@@ -38,6 +38,15 @@ def main() -> int:
 
 
 def play(row: Row) -> list[Played]:
+    """What failed is played once more, as `make test` does: bounds in seconds may not hold on a busy machine."""
+    found = play_once(row)
+    if all(each.outcome != "failed" for each in found):
+        return found
+    again = {each.test: each for each in play_once(row)}
+    return [again.get(each.test, each) if each.outcome == "failed" else each for each in found]
+
+
+def play_once(row: Row) -> list[Played]:
     """In a process of its own: what a row breaks is no other's."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"

@@ -6,13 +6,13 @@ libfaketime moves the wall clock of one daemon while it runs; its monotonic cloc
 from __future__ import annotations
 
 import time
+import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.command_line import await_manager
 from tests.e2e.suite import ENV, Suite, running, wait_until
 from tests.faults.places import SERVER, Outcomes, status
 from tests.faults.transfers import Uploads
@@ -33,6 +33,16 @@ def suite() -> Iterator[Suite]:
         yield suite
 
 
+def manager_is_back(suite: Suite) -> None:
+    def answers() -> bool:
+        try:
+            return bool(suite.api("GET", "/servers")["items"])
+        except urllib.error.URLError:
+            return False
+
+    wait_until(answers, 60, "the manager answers")
+
+
 @contextmanager
 def moved(suite: Suite, daemon: str, file: Path) -> Iterator[None]:
     """The daemon started anew with a clock that the file moves."""
@@ -51,13 +61,13 @@ def moved(suite: Suite, daemon: str, file: Path) -> Iterator[None]:
         finally:
             for name in env:
                 del ENV[name]
-        await_manager(suite)
+        manager_is_back(suite)
         wait_until(lambda: status(suite)["state"] == "running", 60, "it is seen")
         suite.wait_for_login(within=60)
         yield
         found.kill(15)
         found.start()
-    await_manager(suite)
+    manager_is_back(suite)
     suite.wait_for_login(within=60)
 
 

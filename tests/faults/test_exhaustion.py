@@ -94,7 +94,7 @@ def test_no_memory(suite: Suite, tmp_path: Path) -> None:
         survived = alive(worker)
     took = suite.wait_for_login(within=20)
     print(
-        f"worker without memory: {sum(tried)} of 6 new logins let in, {sum(told)} of 3 uploads acknowledged and whole; "
+        f"worker that may not grow by a MiB: {sum(tried)} of 6 new logins let in, {sum(told)} of 3 uploads whole; "
         f"the worker {'lives' if survived else 'was replaced'}; login after {took:.1f} s"
     )
 
