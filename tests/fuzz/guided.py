@@ -18,12 +18,16 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, TypeAlias
 
 from tests.fuzz.corpora import CORPUS, corpus
 
 HERE: Final = Path(__file__).parent
+INSIDE: Final = "--inside"
+"""Before a target's name and libFuzzer's own arguments: be its process."""
 BUILD: Final = Path("build/fuzz")
 TURN: Final = 60
 """Seconds of a target before the next one has its turn."""
@@ -39,16 +43,15 @@ _COVERED: Final = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 
 
 def main() -> int:
+    if sys.argv[1:2] == [INSIDE]:
+        inside(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", help="which targets; all, if none is named")
     parser.add_argument("--seconds", type=float, default=600.0, help="for all of them together")
     parser.add_argument("--executions", type=int, default=0, help="stop when all runs together have so many")
     parser.add_argument("--merge", action="store_true", help="put what was found back into the repository's corpus")
     parser.add_argument("--table", action="store_true", help="show what all runs came to")
-    parser.add_argument("--inside", help=argparse.SUPPRESS)
-    arguments, rest = parser.parse_known_args()
-    if arguments.inside:
-        inside(arguments.inside, rest)
+    arguments = parser.parse_args()
     names = arguments.targets or every()
     runs = _runs()
     if arguments.table:
@@ -138,21 +141,47 @@ def seeds(name: str) -> list[bytes]:
 
 
 def merge(name: str) -> str:
-    """The smallest inputs that cover as much as all of them."""
-    work, least = seeded(name), BUILD / f"{name}.least"
-    least.mkdir(exist_ok=True)
-    for old in least.iterdir():
-        old.unlink()
-    flags = ["-merge=1", f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY}", str(least), str(work)]
-    subprocess.run(_command(name, flags), capture_output=True, check=True)
-    found = sorted((file.read_bytes() for file in least.iterdir()), key=lambda data: (len(data), data))
-    kept = [data for data in found if data]
+    """The smallest inputs that lead from line to line as all of them do."""
+    from tests.fuzz.ssh_targets import TARGETS
+
+    found = {file.read_bytes() for file in seeded(name).iterdir()} - {b""}
+    kept, seen = list[bytes](), set[Step]()
+    for data in sorted(found, key=lambda data: (len(data), data)):
+        steps = traced(TARGETS[name], data)
+        if len(data) <= LONGEST and not steps <= seen:
+            kept.append(data)
+            seen |= steps
     (CORPUS / f"{name}.hex").write_text("".join(data.hex() + "\n" for data in kept))
-    return f"{len(kept)} inputs, {sum(map(len, kept))} bytes"
+    return f"{len(kept)} of {len(found)} inputs, {sum(map(len, kept))} bytes"
+
+
+Step: TypeAlias = tuple[str, int, int]
+"""A function's file, a line of it, and the next one."""
+
+
+def traced(run: Callable[[bytes], None], data: bytes) -> set[Step]:
+    """The product's steps that an input takes."""
+    steps: set[Step] = set()
+    last: dict[int, int] = {}
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if "/usp/" not in frame.f_code.co_filename:
+            return None
+        before = last.get(id(frame), 0) if event == "line" else 0
+        steps.add((frame.f_code.co_filename, before, frame.f_lineno))
+        last[id(frame)] = frame.f_lineno
+        return trace
+
+    sys.settrace(trace)
+    try:
+        run(data)
+    finally:
+        sys.settrace(None)
+    return steps
 
 
 def _command(name: str, flags: list[str]) -> list[str]:
-    return [sys.executable, "-m", "tests.fuzz.guided", "--inside", name, *flags]
+    return [sys.executable, "-m", "tests.fuzz.guided", INSIDE, name, *flags]
 
 
 def _runs() -> dict[str, Any]:
