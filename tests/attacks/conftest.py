@@ -12,7 +12,7 @@ from usp.combinations import InboundMethod, InboundSource, OutboundCredentials
 from usp.secret import Secret
 from usp.snapshot import AccountSpec, CredentialsSpec
 
-LOGIN_SECONDS = 3.0
+LOGIN_SECONDS = 4.0
 ACCOUNT = AccountSpec(username=USER, password=Secret(HASHER.hash(PASSWORD)), public_keys=(OTHER_LINE,))
 RULE = rule(
     InboundMethod.PASSWORD_OR_PUBLIC_KEY,

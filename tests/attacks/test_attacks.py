@@ -19,7 +19,7 @@ from usp.status import Outcome
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SOON = 5.0
+SOON = 10.0
 """Seconds for the answer: there is none that has to wait for anything."""
 SFTP_INIT = bytes.fromhex("00000005 01 00000003")
 

@@ -160,12 +160,15 @@ Step: TypeAlias = tuple[str, int, int]
 
 
 def traced(run: Callable[[bytes], None], data: bytes) -> set[Step]:
-    """The product's steps that an input takes."""
+    """The steps that an input takes, in the product and in asyncssh."""
+    places = tuple(
+        str(Path(module.__file__).parent) for module in (sys.modules["usp"], sys.modules["asyncssh"]) if module.__file__
+    )
     steps: set[Step] = set()
     last: dict[int, int] = {}
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
-        if "/usp/" not in frame.f_code.co_filename:
+        if not frame.f_code.co_filename.startswith(places):
             return None
         before = last.get(id(frame), 0) if event == "line" else 0
         steps.add((frame.f_code.co_filename, before, frame.f_lineno))

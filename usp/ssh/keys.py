@@ -7,6 +7,7 @@ wrong with one is a `UspError("key.unusable")` whose message never shows the key
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -29,11 +30,14 @@ TYPES: Final = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
 """Key types (RFC 8332, 8709, 5656; PROTOCOL.u2f for sk-): everything else is refused."""
+_ODD_HEADER: Final = re.compile(r"-----(?:BEGIN|END) (?![A-Z0-9 ]{1,40}-----)|---- BEGIN (?![A-Z0-9 ]{1,40} ----)")
+"""asyncssh makes a regular expression of what stands there."""
 _ENCRYPTED: Final = "the private key is encrypted; give its passphrase, too"
 
 
 def parse_private(text: Secret) -> asyncssh.SSHKey:
     """The private key that `text` holds."""
+    _seen(text.reveal(), "private")
     try:
         key = asyncssh.import_private_key(text.reveal())
     except asyncssh.KeyEncryptionError:
@@ -47,6 +51,7 @@ def parse_private(text: Secret) -> asyncssh.SSHKey:
 
 def decrypt(text: Secret, passphrase: Secret) -> Secret:
     """The private key without its passphrase, in OpenSSH form."""
+    _seen(text.reveal(), "private")
     try:
         key = asyncssh.import_private_key(text.reveal(), passphrase.reveal())
     except asyncssh.KeyEncryptionError:
@@ -61,6 +66,7 @@ def parse_public(line: str) -> asyncssh.SSHKey:
     text = line.strip()
     if "\n" in text or "PRIVATE KEY" in text:
         raise UspError("key.unusable", "a public key is one line, such as 'ssh-ed25519 AAAA... comment'")
+    _seen(text, "public")
     try:
         key = asyncssh.import_public_key(text)
     except (asyncssh.KeyImportError, ValueError):
@@ -128,6 +134,11 @@ def accepted(key: asyncssh.SSHKey) -> asyncssh.SSHKey:
     if type == "ssh-rsa" and _bits(key) < MIN_RSA_BITS:
         raise UspError("key.unusable", f"this RSA key has {_bits(key)} bits; {MIN_RSA_BITS} are the least")
     return key
+
+
+def _seen(text: str, half: str) -> None:
+    if _ODD_HEADER.search(text):
+        raise UspError("key.unusable", f"this is not a {half} key in a form that is known here")
 
 
 def _bits(key: asyncssh.SSHKey) -> int:

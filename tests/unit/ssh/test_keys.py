@@ -99,3 +99,14 @@ def test_a_line_of_another_type_than_its_key() -> None:
     _, line = keys.generate("ssh-ed25519")
     with pytest.raises(UspError):
         keys.public_data(line.replace("ssh-ed25519", "ssh-rsa"))
+
+
+@pytest.mark.parametrize("half", ["PRIVATE", "PUBLIC"])
+@pytest.mark.parametrize("header", ["(", "(a+)+$", "x", "A" * 50])
+def test_a_header_is_no_regular_expression(half: str, header: str) -> None:
+    """asyncssh makes one of it."""
+    text = f"-----BEGIN {header} {half} KEY----- AAAA -----END {header} {half} KEY-----"
+    read = keys.parse_public if half == "PUBLIC" else lambda text: keys.parse_private(Secret(text))
+    with pytest.raises(UspError) as caught:
+        read(text)
+    assert caught.value.code == "key.unusable"
