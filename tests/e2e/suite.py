@@ -208,7 +208,7 @@ class Restartable:
     def close(self) -> None:
         if self._popen and self._popen.poll() is None:
             self._popen.terminate()
-            self._popen.wait(20)
+            self._popen.wait(45)  # it may be draining: 30 s by default
 
 
 @contextmanager
