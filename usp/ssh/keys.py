@@ -30,7 +30,9 @@ TYPES: Final = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
 """Key types (RFC 8332, 8709, 5656; PROTOCOL.u2f for sk-): everything else is refused."""
-_ODD_HEADER: Final = re.compile(r"-----(?:BEGIN|END) (?![A-Z0-9 ]{1,40}-----)|---- BEGIN (?![A-Z0-9 ]{1,40} ----)")
+_ODD_HEADER: Final = re.compile(
+    r"^-----BEGIN (?![A-Z0-9 ]{1,40}-----\s*$)|^---- BEGIN (?!SSH2 [A-Z ]{1,20} ----\s*$)", re.M
+)
 """asyncssh makes a regular expression of what stands there."""
 _ENCRYPTED: Final = "the private key is encrypted; give its passphrase, too"
 

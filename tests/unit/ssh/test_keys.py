@@ -102,7 +102,7 @@ def test_a_line_of_another_type_than_its_key() -> None:
 
 
 @pytest.mark.parametrize("half", ["PRIVATE", "PUBLIC"])
-@pytest.mark.parametrize("header", ["(", "(a+)+$", "x", "A" * 50])
+@pytest.mark.parametrize("header", ["(", "(a+)+$", "x", "A" * 50, "RSA PRIVATE KEY-----)-BEGIN RSA"])
 def test_a_header_is_no_regular_expression(half: str, header: str) -> None:
     """asyncssh makes one of it."""
     text = f"-----BEGIN {header} {half} KEY----- AAAA -----END {header} {half} KEY-----"
