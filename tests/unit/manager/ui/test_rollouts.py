@@ -13,8 +13,11 @@ def test_every_state_has_a_tone() -> None:
     assert set(TONES) == {*RolloutState, *StepState}
 
 
-async def test_one_is_begun_and_watched(app: App, admin: Browser) -> None:
+async def test_without_servers(admin: Browser) -> None:
     assert "There are no Proxy Servers yet" in text_of(await admin.get("/ui/pushes"))
+
+
+async def test_one_is_begun_and_watched(app: App, admin: Browser) -> None:
     await configure(app)
     page = await admin.get("/ui/pushes")
     assert 'name="server" value="server" checked' in page.text, "it has changes"
