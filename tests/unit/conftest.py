@@ -1,4 +1,4 @@
-"""`make test` has played the tests of the pure modules once, with coverage, when it comes to all the others."""
+"""`make test` plays the tests of the pure modules once, with coverage, and leaves them out here."""
 
 from __future__ import annotations
 
