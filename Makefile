@@ -17,7 +17,7 @@ run: .venv/run.stamp .venv/ui.stamp ## Bring up the whole suite and print how to
 test: ## Everything that CI checks (JOBS=6 runs six tests at a time instead of three)
 	$(MAKE) -j2 venv packages
 	$(MAKE) -j2 type lint arch
-	USP_TEST_COVERED=yes $(MAKE) unit JOBS=$$(($(JOBS) + 1))
+	USP_TEST_COVERED=yes $(MAKE) unit
 	$(MAKE) e2e-fast
 	$(MAKE) -j2 browser e2e-stock coverage
 
@@ -46,7 +46,6 @@ AGAIN = --lf --lfnf=none
 
 UNIT = tests/contract tests/sim tests/fuzz tests/attacks tests/faults tests/unit
 
-# Beside others they wait for each other less than the end-to-end tests do: `make test` gives them a job more.
 unit: venv packages ## Unit, contract and property tests
 	$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'not long' $(UNIT) || \
 	    $(BIN)/pytest -q $(AGAIN) -m 'not long' $(UNIT)

@@ -1,7 +1,7 @@
 """What all tests share: the event loop, and a quiet log.
 
-Tests of what talks to sockets, processes and signals run on uvloop and on stock asyncio; for all others it is enough to
-run on uvloop, as the daemons do.
+Tests of what talks to sockets, processes and signals itself run on uvloop and on stock asyncio; for all others it is
+enough to run on uvloop, as the daemons do.
 """
 
 from __future__ import annotations
@@ -20,16 +20,29 @@ from usp.settings import LogLevel
 HERE = Path(__file__).parent
 ON_BOTH_LOOPS = (
     "unit/client",
-    "unit/server",
     "unit/ssh",
+    "unit/server/test_acceptor.py",
+    "unit/server/test_control.py",
+    "unit/server/test_direct.py",
+    "unit/server/test_door.py",
+    "unit/server/test_exchange.py",
+    "unit/server/test_forward.py",
+    "unit/server/test_ipc.py",
+    "unit/server/test_main.py",
+    "unit/server/test_outbound.py",
+    "unit/server/test_proxy.py",
+    "unit/server/test_session.py",
+    "unit/server/test_splice.py",
+    "unit/server/test_supervisor.py",
+    "unit/server/test_syslog.py",
+    "unit/server/test_tunnels.py",
+    "unit/server/test_worker.py",
     "unit/test_health.py",
     "unit/test_tasks.py",
     "unit/test_tls.py",
     "unit/manager/test_bell.py",
     "unit/manager/test_control.py",
-    "unit/manager/test_diagnose.py",
     "unit/manager/test_main.py",
-    "unit/manager/test_pusher.py",
     "unit/manager/test_web.py",
 )
 
