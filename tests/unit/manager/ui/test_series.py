@@ -157,4 +157,5 @@ async def test_watching_goes_on_when_the_database_was_away(app: App, monkeypatch
     while not found.points:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     task.cancel()
+    await asyncio.wait([task])  # before the database is closed, as the daemon does
     assert calls > 1
