@@ -37,6 +37,8 @@ def test_a_unit_starts_what_the_package_has(unit: Path) -> None:
     assert (ROOT / "etc" / Path(config).name).exists()
     for line in ("Type=notify", "User=usp", "ExecReload=/bin/kill -HUP $MAINPID", "LimitCORE=0", "NoNewPrivileges=yes"):
         assert line in text.splitlines()
+    if unit.stem == "usp-server":  # it has workers, whose end must not be its own
+        assert "OOMPolicy=continue" in text.splitlines()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")

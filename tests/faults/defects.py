@@ -28,4 +28,9 @@ DEFECTS: Final = (
         "that one is refused, and all others go on.",
         "tests/unit/server/test_worker.py::test_a_worker_without_descriptors_refuses_and_lives",
     ),
+    Defect(
+        "A worker that the kernel killed for want of memory would have stopped the whole service: systemd's default is "
+        "OOMPolicy=stop. usp-server's unit says `continue`, so the supervisor starts a new worker.",
+        "tests/e2e/test_packaging.py::test_a_unit_starts_what_the_package_has",
+    ),
 )

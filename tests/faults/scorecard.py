@@ -42,6 +42,7 @@ ROWS: Final = (
         (
             f"{E2E}/test_faults.py::test_a_restarted_server_is_served_again_by_the_manager",
             f"{E2E}/test_kill_all.py::test_a_server_or_its_client_is_killed",
+            f"{E2E}/test_kill_all.py::test_no_acknowledged_file_is_lost_or_wrong",
         ),
     ),
     Row(
@@ -64,6 +65,7 @@ ROWS: Final = (
         (
             "tests/contract/test_fault_points.py",
             f"{E2E}/test_kill_all.py::test_a_manager_is_killed",
+            f"{E2E}/test_kill_all.py::test_no_acknowledged_file_is_lost_or_wrong",
             f"{E2E}/test_history.py::test_a_push_to_many_outlives_its_manager",
         ),
     ),
@@ -136,14 +138,15 @@ ROWS: Final = (
     Row(
         "database",
         "database stopped, killed, failed over, connections ended by its administrator",
-        "a PostgreSQL of the tests stopped for long under load; a standby promoted behind the same address; the "
-        "connection lost at every message of a write",
+        "a PostgreSQL of the tests killed, and away for 60 s under load; a standby promoted behind the same address; "
+        "the connection lost at every message of a write",
         "no session notices; managers say that they are not ready, and recover alone; nothing is half written, nothing "
         "that was acknowledged is lost",
         (
             f"{E2E}/test_managers.py::test_the_database_goes_away_and_comes_back",
             f"{E2E}/test_managers.py::test_connections_that_the_database_ends_under_load",
             f"{E2E}/test_kill_all.py::test_the_database_is_killed",
+            f"{E2E}/test_kill_all.py::test_no_acknowledged_file_is_lost_or_wrong",
             "tests/faults/test_database.py",
             f"{CONTRACT}/test_losing.py",
         ),
@@ -173,6 +176,14 @@ ROWS: Final = (
         (f"{LOAD}::test_good_logins_among_ten_times_as_many_bad_ones", f"{E2E}/test_storm.py"),
     ),
     Row(
+        "attacks",
+        "good logins under attack",
+        "ten strangers at a time, each from an address of its own, without end: silence, garbage, half key exchanges, "
+        "logins of no method, wrong passwords, key exchanges before the login; and a partner's own key exchanges",
+        "every good login gets in; what it takes is measured before and meanwhile",
+        (f"{E2E}/test_under_attack.py",),
+    ),
+    Row(
         "clocks",
         "clock jumps an hour ahead and back",
         "libfaketime moves the wall clock of the running server with its workers, of the client, of the manager; "
@@ -183,8 +194,10 @@ ROWS: Final = (
     Row(
         "exhaustion",
         "descriptors, memory, processes exhausted",
-        "limits set on the running worker or supervisor (prlimit, a full control group), three uploads under way",
-        "new ones are refused or wait, those that are there go on, the next one gets in as soon as there is room",
+        "limits set on the running worker or supervisor (prlimit, a full control group), uploads under way; partners "
+        "come until one of two workers has no memory left: no more address space, or the kernel kills it",
+        "new ones are refused or wait, those that are there go on, the next one gets in as soon as there is room; a "
+        "worker that dies takes its own sessions only, and the next login works",
         ("tests/faults/test_exhaustion.py",),
     ),
     Row(
