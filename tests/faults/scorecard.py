@@ -115,8 +115,8 @@ ROWS: Final = (
     ),
     Row(
         "disks",
-        "disk full, read-only, permission denied at the target; disk full or read-only for our own logs",
-        "small file systems that fill up; an immutable file",
+        "disk full, quota, read-only, permission denied at the target; disk full or read-only for our own logs",
+        "small file systems that fill up; a quota (btrfs); an immutable file",
         "the target's words reach the partner unchanged; with our own disk full, files pass, what was lost is counted "
         "and told, the managers have it all",
         (DISKS,),

@@ -4,12 +4,15 @@ service goes on and says what it lost."""
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import tempfile
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -43,6 +46,26 @@ def mounted(folder: Path, options: str = f"size={SIZE}") -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@contextmanager
+def with_quota(folder: Path) -> Iterator[Path]:
+    """A file system with room, and a quota that binds root, too."""
+    if not shutil.which("mkfs.btrfs"):
+        pytest.skip("needs btrfs-progs")
+    folder.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile() as image:
+        image.truncate(128 << 20)
+        for argv in (("mkfs.btrfs", "-q", image.name), ("mount", "-o", "loop", image.name, str(folder))):
+            done = subprocess.run(argv, capture_output=True, check=False)
+            if done.returncode:
+                pytest.skip(f"no btrfs can be mounted here: {done.stderr.decode()}")
+        try:
+            subprocess.run(["btrfs", "quota", "enable", str(folder)], check=True)
+            subprocess.run(["btrfs", "qgroup", "limit", str(SIZE), str(folder)], check=True)
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 def straight(suite: Suite, batch: str) -> str:
     """What OpenSSH's sftp says when it asks the target itself, as the gateway does."""
     target, etc = suite.ready["target"], suite.dir / "etc"
@@ -58,31 +81,38 @@ def words(stderr: str) -> str:
     return "\n".join(line for line in stderr.splitlines() if "Warning" not in line and line.strip())
 
 
-REFUSED = {
-    "disk full": ("", "put {file} full/big", "write remote"),
-    "read-only": ("ro,", "put {file} full/big", "full/big"),
-    "no such directory": ("", "put {file} full/nowhere/big", "No such file"),
+Place: TypeAlias = Callable[[Path], AbstractContextManager[Path]]
+REFUSED: dict[str, tuple[Place, str, str]] = {
+    "disk full": (mounted, "put {file} full/big", "write remote"),
+    "quota": (with_quota, "put {file} full/big", "write remote"),
+    "read-only": (partial(mounted, options=f"ro,size={SIZE}"), "put {file} full/big", "full/big"),
+    "no such directory": (mounted, "put {file} full/nowhere/big", "No such file"),
 }
 
 
 @pytest.mark.parametrize("fault", REFUSED)
 def test_what_the_target_says_reaches_the_partner(suite: Suite, tmp_path: Path, fault: str) -> None:
-    options, batch, expected = REFUSED[fault]
+    place, batch, expected = REFUSED[fault]
     random_file(tmp_path / "big", 3 * SIZE)
     command = batch.format(file=tmp_path / "big") + "\n"
-    with mounted(suite.files / "full", f"{options}size={SIZE}"):
+    written = expected == "write remote"
+    with place(suite.files / "full") as folder:
+        before = len(suite.audit())
         own = straight(suite, command)
+        if written:  # as it was before
+            (folder / "big").unlink()
+            subprocess.run(["sync", "-f", str(folder)], check=True)
         done = suite.sftp(command)
         assert done.returncode == 1
         assert words(done.stderr) == own, "word for word"
         assert expected in own
-        event = "file.closed" if fault == "disk full" else "file.opened"
+        event = "file.closed" if written else "file.opened"
 
         def told() -> list[dict[str, Any]]:
-            return [fact for fact in suite.audit(event) if "/full/" in fact["path"]]
+            return [fact for fact in suite.audit()[before:] if fact["event"] == event and "/full/" in fact["path"]]
 
         wait_until(lambda: bool(told()), 5, f"{event} is in the audit log")
-        assert fault != "disk full" or told()[-1]["failures"] > 0
+        assert not written or told()[-1]["failures"] > 0
     round_trip(suite, tmp_path, 100_000)
     print(f"{fault}: the partner reads what the target says: {own.splitlines()[-1]!r}")
 
