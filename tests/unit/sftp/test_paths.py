@@ -32,6 +32,9 @@ PATHS = st.lists(st.sampled_from([b"a", b"b.", b"..", b".", b"", b"\xff", b"~", 
         (b"caf\xe9/\xff", b"caf\xe9/\xff"),
         (b"...", b"..."),
         (b" a ", b" a "),
+        (b"%2e%2e/%2fetc", b"%2e%2e/%2fetc"),  # encoded: names like others, as they are for a target
+        (b"..\\a", b"..\\a"),
+        (b"\xc0\xae\xc0\xae/a", b"\xc0\xae\xc0\xae/a"),  # `..` in more bytes than UTF-8 permits
     ],
 )
 def test_normal_form(path: bytes, normal: bytes) -> None:
