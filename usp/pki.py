@@ -17,7 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from usp.errors import UspError
 
-GRACE: Final = timedelta(minutes=5)
+GRACE: Final = timedelta(days=1)
+"""A new certificate is valid since then: for hosts whose clock is behind, or set to another time zone's hour, too."""
 
 Signer = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 """Keys that a CA from elsewhere may have; ours are ECDSA P-256."""

@@ -33,4 +33,9 @@ DEFECTS: Final = (
         "OOMPolicy=stop. usp-server's unit says `continue`, so the supervisor starts a new worker.",
         "tests/e2e/test_packaging.py::test_a_unit_starts_what_the_package_has",
     ),
+    Defect(
+        "A host whose clock fell an hour behind refused certificates that had been issued within that hour: they were "
+        "valid since five minutes before. Now they are since a day before.",
+        "tests/faults/test_clocks.py::test_a_clock_jumps_an_hour_and_back",
+    ),
 )

@@ -188,7 +188,8 @@ ROWS: Final = (
         "clock jumps an hour ahead and back",
         "libfaketime moves the wall clock of the running server with its workers, of the client, of the manager; "
         "uploads under way",
-        "uploads are whole, partners and administrators get in and stay in, the status does not seem old, a push works",
+        "uploads are whole, partners and administrators get in and stay in, a push works; from the managers' next look "
+        "on (2 s after the jump) the status does not seem old",
         ("tests/faults/test_clocks.py",),
     ),
     Row(
