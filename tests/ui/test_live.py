@@ -77,6 +77,40 @@ def test_drain(admin: Visitor) -> None:
     expect(page.locator("article summary").first).not_to_contain_text("drained")
 
 
+def test_a_row_is_filled_while_it_is_open(admin: Visitor, suite: Suite) -> None:
+    """With more servers than are open by themselves; by keyboard."""
+    server = suite.api("GET", "/items/proxy-servers/usp-server-1")
+    with suite.restored():
+        for number in range(3):
+            more = {"name": f"other-{number}", "enabled": False, "host": "192.0.2.1", "port": number + 1}
+            same = {key: server[key] for key in ("ca_certificate", "tls_certificate")}
+            suite.api("POST", "/items/proxy-servers", more | same)
+        page = admin.page
+        expect(page.locator("article")).to_have_count(4)
+        page.reload()
+        article = page.locator("article:has-text('usp-server-1')")
+        line = article.locator("summary")
+        expect(line).to_be_visible()
+        assert article.locator("table").count() == 0
+        line.focus()
+        page.keyboard.press("Enter")
+        row = article.locator("tr:has-text('passthrough')")
+        expect(row).to_contain_text("running")
+        expect(line).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(article.get_by_role("link", name="Versions and history of usp-server-1")).to_be_focused()
+        suite.api("POST", "/deployments/passthrough-on-usp-server-1/stop")
+        expect(row).to_contain_text("stopped")
+        expect(article.get_by_role("link", name="Versions and history of usp-server-1")).to_be_focused()
+        admin.check()
+        line.press("Enter")
+        expect(article.locator("table")).to_have_count(0)
+        suite.api("POST", "/deployments/passthrough-on-usp-server-1/start")
+        expect(line).to_contain_text("3 / 3 listeners")
+        page.goto("/ui/status?open=usp-server-1")
+        expect(row).to_contain_text("running")
+
+
 def test_a_reader_sees_no_button_that_would_fail(reader: Visitor) -> None:
     page = opened(reader)
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)

@@ -1,19 +1,25 @@
-"""Monitoring > Status: all servers with their listeners, tunnels and links, live; starting, stopping and draining."""
+"""Monitoring > Status: all servers with their listeners, tunnels and links, live; starting, stopping and draining.
+
+The page and its stream have a line for each server. What is inside a server's row is there only while that is open: a
+script asks for it when it is opened, and when the line says that it changed. So what a page costs depends on what is
+looked at, not on how many servers there are.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
 from usp.errors import UspError
 from usp.manager.app import RUNNABLE
 from usp.manager.store.rows import RunState
 from usp.manager.ui import pages
 from usp.manager.ui.board import PERIOD, Board, Picture
+from usp.manager.ui.overview import Row
 from usp.manager.ui.visits import LoginNeeded, Visit, Visiting, peer
 from usp.model import KINDS, ProxyServer
 
@@ -22,6 +28,13 @@ router = APIRouter(include_in_schema=False)
 PATH: Final = "/ui/status"
 BEAT_SECONDS: Final = 10.0
 """A stream is never silent for longer, so that the page knows that it lives."""
+
+OPEN: Final = 3
+"""With so many servers or fewer, all are shown open."""
+OPEN_IN_TROUBLE: Final = 5
+"""So many of those in trouble are shown open by themselves."""
+ASKED: Final = 50
+"""The insides of so many rows are told at once."""
 
 VERBS: Final = {
     "start": (RunState.STARTED, "will be started"),
@@ -39,12 +52,39 @@ def the_board(request: Request) -> Board:
 
 
 @router.get("/status")
-async def status(visit: Visiting) -> Response:
+async def status(visit: Visiting, open: str = "") -> Response:
+    """`open`: the name of a server whose row is shown open."""
     board = the_board(visit.request)
     picture = await board.look()
     return pages.page(
-        visit, "status.html", "Status", at="status", picture=picture, seen=f"{board.epoch}-{picture.number}"
+        visit,
+        "status.html",
+        "Status",
+        at="status",
+        picture=picture,
+        opened=_opened(picture.rows, open),
+        seen=f"{board.epoch}-{picture.number}",
     )
+
+
+def _opened(rows: Iterable[Row], name: str) -> set[str]:
+    found = list(rows)
+    troubled = [row for row in found if row.trouble][:OPEN_IN_TROUBLE]
+    return {row.id for row in (found if len(found) <= OPEN else troubled)} | {
+        row.id for row in found if row.name == name
+    }
+
+
+@router.get("/status/inside")
+async def inside(visit: Visiting, id: Annotated[list[str], Query(max_length=ASKED)]) -> Response:
+    """What is inside the rows with those ids, as parts of the page."""
+    rows = (await the_board(visit.request).look()).rows
+    told = [
+        pages.render("status_inside.html", row=row, may_change=visit.may_change, swap=True)
+        for row in rows
+        if row.id in id
+    ]
+    return HTMLResponse("".join(told), headers=pages.HEADERS)
 
 
 @router.get("/status/stream")
@@ -99,9 +139,10 @@ def _news(visit: Visit, picture: Picture, known: int) -> list[str]:
     if picture.told > known:
         parts.append(pages.render("status_totals.html", totals=picture.totals, visit=visit, swap=True))
     if picture.arranged > known:
-        return [*parts, pages.render("status_rows.html", rows=picture.rows, may_change=visit.may_change, swap=True)]
+        opened: set[str] = set()  # the page keeps what it has open
+        return [*parts, pages.render("status_rows.html", rows=picture.rows, opened=opened, visit=visit, swap=True)]
     rows = picture.after(known)
-    return [*parts, *(pages.render("status_row.html", row=row, may_change=visit.may_change, swap=True) for row in rows)]
+    return [*parts, *(pages.render("status_row.html", row=row, is_open=False, swap=True) for row in rows)]
 
 
 def _away(reason: str) -> str:

@@ -58,6 +58,8 @@ async def test_a_server_that_nobody_has_spoken_to(app: App) -> None:
         "127.0.0.1:8444",
     )
     assert found.reason == "No manager has spoken to it yet."
+    assert found.mark == (await shown(app, Server("server"))).mark
+    assert found.mark != (await shown(app, Server("server", desired=1))).mark
     assert (found.running, found.links, found.trouble, found.drained) == (0, 0, False, False)
 
 

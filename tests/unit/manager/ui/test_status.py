@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from tests.unit.manager.api.calls import Clock
-from tests.unit.manager.site import configure, make
+from tests.unit.manager.site import ADMIN, configure, make, server_item
 from tests.unit.manager.ui.conftest import Browser, text_of
 from usp.manager.app import App
+from usp.manager.catalog import Create
 from usp.manager.store.rows import Role, RunState
 from usp.manager.ui import status
 from usp.manager.ui.board import Board
@@ -31,6 +32,42 @@ async def test_a_reader_sees_no_button_that_would_fail(app: App, reader: Browser
     page = await reader.get("/ui/status")
     assert "server" in text_of(page)
     assert re.findall(r'action="([^"]*)"', page.text) == ["/ui/logout"]
+
+
+async def many(app: App, number: int) -> list[str]:
+    """Configures so many servers more; the ids of all."""
+    await configure(app)
+    await app.write(ADMIN, [Create("proxy-servers", server_item(f"dmz-{each}", 8444)) for each in range(number)])
+    return [record.id for record in (await app.catalog()).of_kind("proxy-servers")]
+
+
+def open_rows(page: httpx.Response) -> int:
+    assert page.text.count("<details open>") == page.text.count('class="server-top"')
+    return page.text.count("<details open>")
+
+
+async def test_what_is_inside_a_row_is_there_when_it_is_open(app: App, admin: Browser) -> None:
+    ids = await many(app, status.OPEN)
+    page = await admin.get("/ui/status")
+    assert open_rows(page) == 0
+    assert open_rows(await admin.get("/ui/status?open=dmz-1")) == 1
+    told = await admin.get(f"/ui/status/inside?id={ids[0]}&id={ids[2]}&id=nothing")
+    assert re.findall(r'id="inside-([^"]*)" data-shown="([^"]*)" hx-swap-oob="outerMorph"', told.text) == [
+        (id, re.findall(rf'id="server-{id}".*?data-now="([^"]*)"', page.text, re.DOTALL)[0]) for id in (ids[0], ids[2])
+    ]
+    assert (await admin.get("/ui/status/inside?" + "id=x&" * (status.ASKED + 1))).status_code == 422
+
+
+async def test_some_of_those_in_trouble_are_open(app: App, admin: Browser, clock: Clock) -> None:
+    await many(app, status.OPEN_IN_TROUBLE + 1)
+    for each in range(status.OPEN_IN_TROUBLE + 1):
+        await app.store.servers.observed(f"dmz-{each}", ServerState.UNREACHABLE, "It is away.", at=clock())
+    assert open_rows(await admin.get("/ui/status")) == status.OPEN_IN_TROUBLE
+
+
+async def test_few_rows_are_open(app: App, admin: Browser) -> None:
+    await many(app, status.OPEN - 1)
+    assert open_rows(await admin.get("/ui/status")) == status.OPEN
 
 
 async def test_what_an_administrator_can_do(app: App, admin: Browser) -> None:
@@ -80,6 +117,7 @@ async def test_the_stream_tells_what_changed_and_ends_with_the_login(
     assert 'hx-swap-oob="outerMorph"' in news
     assert "It &lt;is&gt; away." in news
     assert "csrf" not in news
+    assert "server-top" not in news, "the page asks for it when the row is open"
     await app.logins.logout(await app.logins.authenticate(admin.token, ""))
     monkeypatch.setattr(status, "BEAT_SECONDS", 0.0)
     assert await asyncio.wait_for(anext(told), 5) == "event: ended\ndata: -\n\n"

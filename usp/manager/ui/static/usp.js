@@ -114,6 +114,38 @@
     }, 5000);
   }
 
+  // --- what is inside the rows of Status that are open: asked for when one is opened, and when its line says so ---
+
+  const servers = one("#servers");
+  if (servers) {
+    const AT_ONCE = 50;
+    const stale = () =>
+      all("details[open] > .server-body", servers).filter((body) => body.dataset.now !== body.firstElementChild.dataset.shown);
+    let asking = false;
+    let again = false;
+    const fill = async () => {
+      again = true;
+      if (asking) return;
+      asking = true;
+      while (again) {
+        again = false;
+        const ids = stale().map((body) => body.firstElementChild.id.replace("inside-", "id="));
+        while (ids.length) {
+          const path = `/ui/status/inside?${ids.splice(0, AT_ONCE).join("&")}`;
+          await htmx.ajax("GET", path, { source: servers, swap: "none", headers: { "USP-Poll": "1" } });
+        }
+      }
+      asking = false;
+    };
+    const empty = (inside) => {
+      inside.replaceChildren();
+      delete inside.dataset.shown;
+    };
+    servers.addEventListener("toggle", ({ target }) => (target.open ? fill() : empty(target.lastElementChild.firstElementChild)), true);
+    document.addEventListener("htmx:sse:after:message", fill);
+    fill();
+  }
+
   // --- lists that are searched as one types ---
 
   for (const field of all("input[data-filter]")) {
