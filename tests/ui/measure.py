@@ -30,6 +30,7 @@ from usp.status import LinkState, LinkStatus, ListenerState, ListenerStatus, Rep
 
 SERVERS, LISTENERS = 100, 5
 CHANGING, OPENED = 10, 5
+DAY = 86_400.0
 WHO: Final = ("admin", "a pass phrase of the administrator")
 
 
@@ -51,7 +52,7 @@ class Manager(threading.Thread):
             (self.folder / name).write_text(text)
             (self.folder / name).chmod(0o600)
         tls = ManagerTls(cert=str(self.folder / "cert"), key=str(self.folder / "key"))
-        async with opened(self.folder, lambda: datetime.now(UTC)) as app:
+        async with opened(self.folder, lambda: datetime.now(UTC), idle=DAY, absolute=DAY) as app:
             await configure(app)
             made = [Create("proxy-servers", server_item(f"dmz-{number:03}", 8444)) for number in range(SERVERS)]
             await app.write(ADMIN, made)

@@ -25,6 +25,9 @@ from usp.model import USERNAME_PATTERN
 from usp.settings import LoginSettings, SecondFactor
 
 LOGIN_PREFIX: Final = "ust_"
+PROVIDED_PREFIX: Final = "uso_"
+"""Of a login at an OpenID provider, which asks for a second factor itself. The digest is of all of a token: nobody makes
+one of the other."""
 NO_NAME: Final = "?"
 """Stands for what cannot be a user name: people type passwords into the wrong field."""
 TOUCH: Final = timedelta(seconds=60)
@@ -62,17 +65,17 @@ class Logins:
         Whoever calls it knows that the password was right a moment ago."""
         subjects = await self._counted(name, peer)
         user = await self._store.users.find(name)
-        factor = factors.confirmed(await self._store.factors.get(user.id)) if user and user.enabled else None
+        factor = await self._factor(user) if user and user.enabled else None
         if user is None or factor is None:
             raise UspError("auth.invalid", "this login cannot be finished: begin again")
         await self._use(factor, code, name, peer)
         await self._forget(subjects)
         return await self.begin(user, peer)
 
-    async def begin(self, user: User, peer: str, **detail: Any) -> tuple[str, Login, User]:
+    async def begin(self, user: User, peer: str, prefix: str = LOGIN_PREFIX, **detail: Any) -> tuple[str, Login, User]:
         """A login of who has shown who they are. `detail`: how, for the event."""
         now = self._clock()
-        text = LOGIN_PREFIX + secrets.token_urlsafe(32)
+        text = prefix + secrets.token_urlsafe(32)
         login = Login(
             id=str(uuid4()),
             user_id=user.id,
@@ -122,7 +125,7 @@ class Logins:
             detail = {} if until is None else {"locked_until": until.isoformat()}
             await self._note(name, "login.failed", name, peer, **detail)
             raise UspError("auth.invalid")
-        factor = None if code is None else factors.confirmed(await self._store.factors.get(user.id))
+        factor = None if code is None else await self._factor(user)
         lacking = code is not None and factor is None and must_have(self._settings.second_factor, user.role)
         if lacking or (factor is not None and not code):
             for subject in subjects:  # half a login is neither a failure nor a success
@@ -132,6 +135,9 @@ class Logins:
             await self._use(factor, code or "", name, peer)
         await self._forget(subjects)
         return user
+
+    async def _factor(self, user: User) -> Factor | None:
+        return factors.confirmed(await self._store.factors.get(user.id))
 
     async def _counted(self, name: str, peer: str) -> Mapping[str, Lockout]:
         """One more attempt of the name and of the address; UspError auth.locked."""
@@ -194,12 +200,12 @@ class Logins:
     # --- bearers ---
 
     async def authenticate(self, bearer: str, peer: str, *, quietly: bool = False) -> Actor:
-        """Whose token that is; UspError auth.invalid. `quietly`: a page that refreshes itself asks, nobody's hand; it
-        does not keep a login from becoming idle."""
+        """Whose token that is; UspError auth.invalid, auth.enrol of a login with a password that would not be enough
+        now. `quietly`: a page that refreshes itself asks, nobody's hand; it does not keep a login from becoming idle."""
         actor = None
         if bearer.startswith(TOKEN_PREFIX):
             actor = await self._by_token(bearer, peer)
-        elif bearer.startswith(LOGIN_PREFIX):
+        elif bearer.startswith((LOGIN_PREFIX, PROVIDED_PREFIX)):
             actor = await self._by_login(bearer, peer, quietly=quietly)
         if actor is None:
             raise UspError("auth.invalid", "the token is not valid, or no longer")
@@ -226,6 +232,13 @@ class Logins:
         if not self._is_alive(login, user):
             await self._store.users.delete_login(login.id)
             return None
+        if (
+            bearer.startswith(LOGIN_PREFIX)
+            and must_have(self._settings.second_factor, user.role)
+            and await self._factor(user) is None
+        ):
+            await self._store.users.delete_login(login.id)
+            raise UspError("auth.enrol")
         if not quietly and now - login.used_at > min(TOUCH, self._idle / 4):
             await self._store.users.login_used(login.id, at=now)
         return Actor(user.name, user.role, peer, user.id, login.id)

@@ -27,7 +27,7 @@ from joserfc.jwk import KeySet
 
 from usp.errors import UspError
 from usp.manager import oidc
-from usp.manager.logins import Logins
+from usp.manager.logins import PROVIDED_PREFIX, Logins
 from usp.manager.oidc import Endpoints, Person
 from usp.manager.store.rows import Event, Login, Role, User
 from usp.manager.store.store import Store
@@ -112,7 +112,7 @@ class Providers:
             if error.code == "oidc.refused":
                 await self._note("login.failed", label, peer, provider=label, reason=error.message)
             raise
-        made, login, user = await self._logins.begin(user, peer, provider=label)
+        made, login, user = await self._logins.begin(user, peer, PROVIDED_PREFIX, provider=label)
         return made, login, user, str(facts["after"])
 
     async def _user(self, label: str, issuer: str, person: Person) -> User:

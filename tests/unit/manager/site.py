@@ -50,12 +50,14 @@ class Clock:
         self.offset += timedelta(seconds=seconds)
 
 
-def settings(*, interval: float = 0.05, timeout: float = 2.0) -> ManagerSettings:
+def settings(
+    *, interval: float = 0.05, timeout: float = 2.0, idle: float = 100.0, absolute: float = 1000.0
+) -> ManagerSettings:
     return ManagerSettings(
         name="m",
         encryption=EncryptionSettings(kek=Secret(KEK)),
         web=ManagerWeb(tls=ManagerTls(cert="cert", key="key")),
-        login=LoginSettings(idle_timeout=100.0, absolute_timeout=1000.0),
+        login=LoginSettings(idle_timeout=idle, absolute_timeout=absolute),
         push=PushSettings(interval=interval, timeout=timeout),
     )
 
@@ -66,7 +68,7 @@ def _new_databases() -> dict[str, bytes]:
 
 
 @asynccontextmanager
-async def opened(folder: Path, clock: Callable[[], datetime] | None = None, **push: float) -> AsyncIterator[App]:
+async def opened(folder: Path, clock: Callable[[], datetime] | None = None, **seconds: float) -> AsyncIterator[App]:
     """An application over its own new database. Passwords are hashed cheaply: tests have little time."""
     database = folder / "usp.db"
     at = DatabaseSettings(path=str(database))
@@ -75,7 +77,7 @@ async def opened(folder: Path, clock: Callable[[], datetime] | None = None, **pu
         _new_databases()["new"] = database.read_bytes()
     elif not database.exists():
         database.write_bytes(_new_databases()["new"])
-    effective = settings(**push)
+    effective = settings(**seconds)
     store = await Store.open(at, effective.encryption.key(), now=NOW, new_id=lambda: str(uuid4()))
     passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     app = App(store, effective, clock or Clock(), passwords)

@@ -15,6 +15,7 @@ import pytest
 from tests.unit.manager.site import PASSWORD, READER, Clock, opened
 from usp.errors import UspError
 from usp.manager.app import App
+from usp.manager.logins import LOGIN_PREFIX, PROVIDED_PREFIX
 from usp.manager.store.rows import Role
 from usp.manager.users import Actor
 from usp.settings import SecondFactor
@@ -248,6 +249,23 @@ async def test_who_must_have_one_gets_in_with_it_only(
             await removed
     counted = sum(each.failures for each in await app.store.lockouts.all())
     assert counted == len(needed), "the wrong passwords against the address; half a login is no failure"
+
+
+async def test_logins_that_were_there_before_end(app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    bearer, _, _ = await app.logins.login("alice", PASSWORD, PEER)
+    _, codes = await enrolled(app, clock, "bob")
+    with_code, _, _ = await app.logins.login("bob", PASSWORD, PEER, codes[0])
+    user = await app.administrators.find("alice")
+    provided, _, _ = await app.logins.begin(user, PEER, PROVIDED_PREFIX)
+    demand(app, SecondFactor.ALL, monkeypatch)
+    assert await code_of(app.logins.authenticate(bearer, "")) == "auth.enrol"
+    assert await code_of(app.logins.authenticate(bearer, "")) == "auth.invalid", "it is gone"
+    for each in (with_code, provided):
+        await app.logins.authenticate(each, "")
+    changed = provided.replace(PROVIDED_PREFIX, LOGIN_PREFIX)
+    assert await code_of(app.logins.authenticate(changed, "")) == "auth.invalid"
+    await app.factors.reset(await actor(app), await app.administrators.find("bob"))
+    assert await code_of(app.logins.authenticate(with_code, "")) == "auth.enrol"
 
 
 def demand(app: App, who: SecondFactor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,8 +65,12 @@ async def test_a_password_that_nobody_can_have_costs_little(nobody: Browser) -> 
 async def test_who_must_have_a_second_factor_sets_it_up_before_they_are_in(
     app: App, nobody: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    demand(app, SecondFactor.ADMINS, monkeypatch)
     await app.administrators.add("alice", Role.ADMIN, PASSWORD, author="test")
+    await nobody.login("alice")
+    assert (await nobody.get("/ui/status")).status_code == 200
+    demand(app, SecondFactor.ADMINS, monkeypatch)
+    assert (await nobody.get("/ui/status")).headers["location"] == "/ui/login", "from now on it takes more"
+    assert nobody.token == ""
     assert (await nobody.get("/ui/login/enrol")).headers["location"] == "/ui/login"
     assert (await nobody.post("/ui/login/enrol", code="1")).headers["location"] == "/ui/login"
     half = await nobody.post("/ui/login", username="alice", password=PASSWORD, next="/ui/events")
