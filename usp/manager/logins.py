@@ -26,8 +26,8 @@ from usp.settings import LoginSettings, SecondFactor
 
 LOGIN_PREFIX: Final = "ust_"
 PROVIDED_PREFIX: Final = "uso_"
-"""Of a login at an OpenID provider, which asks for a second factor itself. The digest is of all of a token: nobody makes
-one of the other."""
+"""Of a login at an OpenID provider, which asks for a second factor itself. The digest is of all of a token: nobody can
+make one of the other."""
 NO_NAME: Final = "?"
 """Stands for what cannot be a user name: people type passwords into the wrong field."""
 TOUCH: Final = timedelta(seconds=60)
@@ -200,8 +200,8 @@ class Logins:
     # --- bearers ---
 
     async def authenticate(self, bearer: str, peer: str, *, quietly: bool = False) -> Actor:
-        """Whose token that is; UspError auth.invalid, auth.enrol of a login with a password that would not be enough
-        now. `quietly`: a page that refreshes itself asks, nobody's hand; it does not keep a login from becoming idle."""
+        """Whose token that is; UspError auth.invalid, auth.enrol of a login with a password that would not do today.
+        `quietly`: a page that refreshes itself asks, nobody's hand; it does not keep a login from becoming idle."""
         actor = None
         if bearer.startswith(TOKEN_PREFIX):
             actor = await self._by_token(bearer, peer)

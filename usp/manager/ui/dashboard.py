@@ -9,8 +9,8 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from usp.manager.app import App
-from usp.manager.ui import pages
+from usp.manager.app import App, LiveSession
+from usp.manager.ui import pages, sessions
 from usp.manager.ui.board import Picture
 from usp.manager.ui.concerns import Concern, Expiry, concerns
 from usp.manager.ui.ledger import Ledger, Moved
@@ -24,6 +24,8 @@ router = APIRouter(include_in_schema=False)
 
 HOUR: Final = timedelta(hours=1)
 SECONDS: Final = 5.0
+PATIENCE: Final = 0.5
+"""So long a page waits for servers to tell their sessions: one that does not answer takes longer."""
 SHOWN: Final = 10
 SOON_DAYS: Final = 90
 
@@ -53,16 +55,19 @@ def _figures(request: Request) -> Recent[Figures]:
     if not hasattr(state, "figures"):
         board = the_board(request)
 
+        asked = sessions.recent(request)
+
         async def ask() -> Figures:
             app: App = state.app
-            return await figures(app, await board.look(), state.ledger)
+            live, _ = await asked.within(PATIENCE) or ([], {})
+            return await figures(app, await board.look(), state.ledger, live)
 
         state.figures = Recent(ask, SECONDS)
     found: Recent[Figures] = state.figures
     return found
 
 
-async def figures(app: App, picture: Picture, ledger: Ledger) -> Figures:
+async def figures(app: App, picture: Picture, ledger: Ledger, live: list[LiveSession]) -> Figures:
     now = app.clock()
     certificates = [
         Expiry(known.where, known.certificate.name, known.certificate.until) for known in await app.expiring.all()
@@ -79,7 +84,7 @@ async def figures(app: App, picture: Picture, ledger: Ledger) -> Figures:
         totals=picture.totals,
         concerns=concerns(picture.rows, certificates, now.timestamp()),
         partners=sorted(named, key=lambda each: (-each[1], each[0]))[:SHOWN],
-        moved=ledger.top(SHOWN),
+        moved=ledger.top(SHOWN, (one.session for one in live)),
         succeeded=sum(good for good, _ in partners.values()),
         failed=sum(bad for _, bad in partners.values()),
         expiring=[(each, datetime.fromtimestamp(each.until, UTC)) for each in soon[:SHOWN]],

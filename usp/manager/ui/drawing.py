@@ -56,12 +56,24 @@ class Line:
     way: str
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Through one listener, in words: for screens that are too narrow for the picture."""
+
+    partners: tuple[Box, ...]
+    listener: Box
+    server: Box
+    client: Box | None
+    targets: tuple[Box, ...]
+
+
 @dataclass(slots=True)
 class Picture:
     boxes: list[Box] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     width: int = 0
     height: int = 0
+    ways: list[Way] = field(default_factory=list)
 
 
 def short(text: str, letters: int) -> str:
@@ -73,13 +85,16 @@ def picture(catalog: Catalog, rows: Iterable[Row]) -> Picture:
     graph = _Graph(catalog)
     for row in rows:
         graph.add(row)
-    return _drawn(graph.boxes, graph.edges)
+    found = _drawn(graph.boxes, graph.edges)
+    found.ways = sorted(graph.ways, key=lambda way: (way.server.name, way.listener.name))
+    return found
 
 
 class _Graph:
     def __init__(self, catalog: Catalog) -> None:
         self.boxes: dict[Key, Box] = {}
         self.edges: dict[tuple[Key, Key], None] = {}
+        self.ways: list[Way] = []
         self._catalog = catalog
 
     def add(self, row: Row) -> None:
@@ -104,16 +119,24 @@ class _Graph:
         where = port.where if port else f"{listener.address}:{listener.port}"
         here = self._box(1, record.id, listener.name, f"{where} · {chip.word}", chip, path)
         self._edge(here, server)
-        way_out = server
+        client_box, way_out = None, server
         if deployment.proxy_client is not None:
             client = item_of(ProxyClient, self._catalog.records[deployment.proxy_client])
             state = clients.get(client.name, of_tone(Tone.WARN, "not pushed"))
             way_out = self._box(3, deployment.proxy_client, client.name, state.word, state, path)
             self._edge(server, way_out)
-        for id, column in self._partners(listener):
-            self._edge(self._item(0, id, column), here)
-        for target, more, key in self._targets(listener):
-            self._edge(way_out, self._box(4, key, target, more, of_tone(Tone.OFF, "target"), path))
+            client_box = self.boxes[way_out]
+        partners = [self._item(0, id, more) for id, more in self._partners(listener)]
+        for each in partners:
+            self._edge(each, here)
+        off = of_tone(Tone.OFF, "target")
+        targets = [self._box(4, key, target, more, off, path) for target, more, key in self._targets(listener)]
+        for each in targets:
+            self._edge(way_out, each)
+        self.ways.append(Way(self._all(partners), self.boxes[here], self.boxes[server], client_box, self._all(targets)))
+
+    def _all(self, keys: Iterable[Key]) -> tuple[Box, ...]:
+        return tuple(self.boxes[key] for key in keys)
 
     def _partners(self, listener: Listener) -> Iterator[tuple[str, str]]:
         """Inbound Nodes; of a listener that passes TCP through, its IP Filter."""

@@ -1,4 +1,5 @@
-"""Who moved how much within the last hour: what sessions had moved when they ended, by partner and minute. Pure.
+"""Who moved how much within the last hour: what sessions had moved when they ended, by partner and minute, and what
+those that are live have moved up to now. Pure.
 
 It follows the events in the store, so it knows what any server told any manager.
 """
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from usp.manager.store.rows import Event
+from usp.status import SessionStatus
 
 ENDED: Final = "session.ended"
 LENGTH: Final = timedelta(hours=1)
@@ -19,7 +21,7 @@ MINUTE: Final = 60
 
 @dataclass(slots=True)
 class Moved:
-    """By one partner: sessions that ended, bytes from the partner and to them."""
+    """By one partner: sessions, bytes from the partner and to them."""
 
     name: str
     sessions: int = 0
@@ -54,12 +56,16 @@ class Ledger:
         for minute in [minute for minute in self._minutes if minute < oldest]:
             del self._minutes[minute]
 
-    def top(self, most: int) -> list[Moved]:
-        """Who moved most bytes."""
+    def top(self, most: int, live: Iterable[SessionStatus] = ()) -> list[Moved]:
+        """Who moved most bytes, in the sessions that ended and in those."""
         found: dict[str, Moved] = {}
         for of_minute in self._minutes.values():
             for each in of_minute.values():
                 found.setdefault(each.name, Moved(each.name)).add(each.sessions, each.bytes_in, each.bytes_out)
+        for session in live:
+            if session.username:
+                moved = found.setdefault(session.username, Moved(session.username))
+                moved.add(1, session.bytes_in, session.bytes_out)
         return sorted(found.values(), key=lambda each: (-each.bytes, -each.sessions, each.name))[:most]
 
 

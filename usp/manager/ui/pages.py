@@ -47,6 +47,7 @@ _jinja.globals.update(
     CSRF_FIELD=CSRF_FIELD,
     CSRF_HEADER=CSRF_HEADER,
     chip=words.chip,
+    outcome_chip=words.outcome,
     of_tone=words.of_tone,
     Tone=words.Tone,
 )

@@ -21,12 +21,22 @@ class Recent(Generic[T]):
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
         self._found: tuple[T, float] | None = None
+        self._asking: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
         async with self._lock:
             if self._found is None or self._monotonic() - self._found[1] >= self._seconds:
                 self._found = (await self._ask(), self._monotonic())
             return self._found[0]
+
+    async def within(self, seconds: float) -> T | None:
+        """The same, for who does not wait for long: what was answered last, if anything was, when it takes longer or
+        fails. It is asked for all the same."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self.get())
+            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else looks at it
+        await asyncio.wait({self._asking}, timeout=seconds)
+        return self._found[0] if self._found else None
 
     def forget(self) -> None:
         """Something was written: ask anew."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from usp.status import Intake, LinkState, ListenerState, PushState, ServerState
+from usp.status import Intake, LinkState, ListenerState, Outcome, PushState, ServerState
 
 
 class Tone(StrEnum):
@@ -77,6 +77,32 @@ TONES: Final[Mapping[type[StrEnum], Mapping[StrEnum, Tone]]] = {
     },
 }
 """enum -> state -> tone. (Equal words of two enums are equal keys: one table each.)"""
+
+
+OUTCOMES: Final[Mapping[str, Tone]] = {
+    "ok": Tone.OK,
+    "failed": Tone.BAD,
+    "denied": Tone.WARN,
+    "observed": Tone.WARN,
+    "unfinished": Tone.WARN,
+    Outcome.COMPLETED: Tone.OK,
+    Outcome.AUTH_DENIED: Tone.WARN,
+    Outcome.TARGET_DENIED: Tone.WARN,
+    Outcome.TARGET_UNREACHABLE: Tone.BAD,
+    Outcome.TUNNEL_DOWN: Tone.BAD,
+    Outcome.HOST_KEY_MISMATCH: Tone.BAD,
+    Outcome.PROTOCOL_ERROR: Tone.WARN,
+    Outcome.TARGET_PROTOCOL_ERROR: Tone.BAD,
+    Outcome.LIMIT: Tone.WARN,
+    Outcome.KILLED: Tone.WARN,
+    Outcome.INTERNAL: Tone.BAD,
+}
+"""Of a file, a login or a session. All others are neither good nor bad: somebody went away, or was idle."""
+
+
+def outcome(word: str) -> Chip:
+    """Of an event."""
+    return of_tone(OUTCOMES.get(word, Tone.OFF), word)
 
 
 def of_tone(tone: Tone, word: str) -> Chip:

@@ -93,6 +93,12 @@ async def test_the_whole_way_with_its_states(app: App) -> None:
         "direct to server": Tone.WARN,
         "server to 192.0.2.1:22": Tone.OK,
     }
+    assert [(way.listener.name, [box.name for box in way.partners]) for way in up.ways] == [
+        ("direct", ["all"]),
+        ("l", ["in"]),
+    ]
+    ways = [(way.server.name, way.client and way.client.name, way.targets[0].more) for way in up.ways]
+    assert ways == [("server", None, "passed through"), ("server", "c", "127.0.0.1:22")]
     alone = report.model_copy(update={"tunnels": (tunnel.model_copy(update={"links": ()}),)})
     cut = await drawn(app, Server("server", state=ServerState.RUNNING, report=alone, age=0.0))
     tones = {line.about: line.tone for line in cut.lines}

@@ -41,3 +41,24 @@ async def test_a_failure_is_not_kept() -> None:
         await recent.get()
     fails = False
     assert await recent.get() == "fine"
+
+
+async def test_who_does_not_wait_for_long_gets_what_was_answered_last() -> None:
+    now, answers, gate = 0.0, iter(("one", "two")), asyncio.Event()
+
+    async def ask() -> str:
+        await gate.wait()
+        return next(answers)
+
+    recent = Recent(ask, 2.0, lambda: now)
+    assert await recent.within(0) is None
+    assert await recent.within(0) is None, "and is not asked for twice"
+    gate.set()
+    assert await recent.within(5) == "one"
+    now = 2.0
+    gate.clear()
+    assert await recent.within(0) == "one"
+    gate.set()
+    assert await recent.within(5) == "two"
+    now = 4.0
+    assert await recent.within(5) == "two", "there is no other answer: it fails"

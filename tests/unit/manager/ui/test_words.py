@@ -8,7 +8,7 @@ import pytest
 
 from usp.manager.ui import words
 from usp.manager.ui.words import Tone
-from usp.status import TRANSITIONS, ServerState
+from usp.status import TRANSITIONS, Outcome, ServerState
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -23,6 +23,13 @@ def test_every_state_has_a_tone_and_every_tone_an_icon() -> None:
 def test_a_chip() -> None:
     assert words.chip(ServerState.RUNNING) == words.Chip("running", Tone.OK, "check")
     assert words.of_tone(Tone.BAD, "gone") == words.Chip("gone", Tone.BAD, "cross")
+
+
+def test_what_became_of_something() -> None:
+    neither = {"partner_closed", "target_closed", "idle", "drained", "probe"}
+    assert {word for word in Outcome if words.outcome(word).tone is Tone.OFF} == neither
+    assert words.outcome("auth_denied") == words.Chip("auth_denied", Tone.WARN, "alert")
+    assert words.outcome("ok").tone is Tone.OK
 
 
 @pytest.mark.parametrize(
