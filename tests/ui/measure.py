@@ -117,7 +117,7 @@ def main(seconds: float) -> None:
         metrics = page.context.new_cdp_session(page)
         metrics.send("Performance.enable")
         page.evaluate("""() => { window.heard = 0; window.asked = 0;
-            document.addEventListener("htmx:finally:request", () => { window.asked += 1; });
+            document.addEventListener("htmx:after:swap", ({ target }) => { window.asked += target.id === "servers"; });
             document.addEventListener("htmx:sse:after:message", () => { window.heard += 1; }); }""")
         manager.changing = CHANGING
         began = time.monotonic()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
+
+from usp.errors import UspError
+from usp.tasks import spawn
 
 T = TypeVar("T")
 
@@ -21,7 +25,7 @@ class Recent(Generic[T]):
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
         self._found: tuple[T, float] | None = None
-        self._asking: asyncio.Task[T] | None = None
+        self._asking: asyncio.Task[None] | None = None
 
     async def get(self) -> T:
         async with self._lock:
@@ -33,10 +37,13 @@ class Recent(Generic[T]):
         """The same, for who does not wait for long: what was answered last, if anything was, when it takes longer or
         fails. It is asked for all the same."""
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self.get())
-            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else looks at it
+            self._asking = spawn(self._ask_anew(), "asking anew")
         await asyncio.wait({self._asking}, timeout=seconds)
         return self._found[0] if self._found else None
+
+    async def _ask_anew(self) -> None:
+        with suppress(UspError):
+            await self.get()
 
     def forget(self) -> None:
         """Something was written: ask anew."""

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from usp.errors import UspError
 from usp.manager.ui.recent import Recent
 
 
@@ -48,7 +49,9 @@ async def test_who_does_not_wait_for_long_gets_what_was_answered_last() -> None:
 
     async def ask() -> str:
         await gate.wait()
-        return next(answers)
+        if (answer := next(answers, None)) is None:
+            raise UspError("database.unavailable")
+        return answer
 
     recent = Recent(ask, 2.0, lambda: now)
     assert await recent.within(0) is None

@@ -121,6 +121,11 @@
     const AT_ONCE = 50;
     const stale = () =>
       all("details[open] > .server-body", servers).filter((body) => body.dataset.now !== body.firstElementChild.dataset.shown);
+    const headers = { "USP-Poll": "1", "HX-Request": "true" };
+    const ask = async (ids) => {
+      const answer = await fetch(`/ui/status/inside?${ids.join("&")}`, { headers });
+      if (answer.ok) await htmx.swap({ sourceElement: servers, target: servers, swap: "none", text: await answer.text() });
+    };
     let asking = false;
     let again = false;
     const fill = async () => {
@@ -130,10 +135,7 @@
       while (again) {
         again = false;
         const ids = stale().map((body) => body.firstElementChild.id.replace("inside-", "id="));
-        while (ids.length) {
-          const path = `/ui/status/inside?${ids.splice(0, AT_ONCE).join("&")}`;
-          await htmx.ajax("GET", path, { source: servers, swap: "none", headers: { "USP-Poll": "1" } });
-        }
+        while (ids.length) await ask(ids.splice(0, AT_ONCE)).catch(() => {}); // it is asked for again with what comes next
       }
       asking = false;
     };
