@@ -38,8 +38,9 @@ root on Debian for all of it; `make soak` plays the long mixed load ([below](#so
 How faults are made: `tests/faults/proxy.py` is a TCP proxy that delays, narrows, resets, swallows (a host that is gone:
 no FIN, no RST) and cuts in the middle; `tests/faults/line.py` does it packet by packet with a TUN device, so that the
 kernel's own TCP sees loss and reordering; processes are killed with SIGKILL; disks are small file systems that fill up;
-limits are set on running processes (`prlimit`). Where a call fails at its n-th time, for every n, a wrapper of the
-tests does it: production code has no switch for it.
+limits are set on running processes (`prlimit`, control groups). Where a call fails at its n-th time, for every n, a
+wrapper of the tests does it: production code has no switch for it. What could not be played here needs Oracle's own
+database; its protocol is played against a server of the tests.
 """
 
 
