@@ -39,16 +39,16 @@ def concerns(rows: Iterable[Row], certificates: Iterable[Expiry], now: float) ->
 
 
 def _of_row(row: Row) -> Iterator[Concern]:
-    path = f"/ui/servers/{row.name}"
+    path, inside = f"/ui/servers/{row.name}", f"/ui/status?open={row.name}"
     if row.chip.tone is Tone.BAD:
         yield Concern(Tone.BAD, row.name, row.reason, path)
     for port in (*row.listeners, *row.tunnels):
         if port.chip.tone is Tone.BAD:
-            yield Concern(Tone.BAD, f"{port.name} on {row.name}", port.reason or f"It is {port.chip.word}.", path)
+            yield Concern(Tone.BAD, f"{port.name} on {row.name}", port.reason or f"It is {port.chip.word}.", inside)
         for client in port.clients:
             if client.chip.tone in (Tone.BAD, Tone.WARN):
                 text = f"It is {client.chip.word}." if client.chip.tone is Tone.BAD else f"It has {client.chip.word}."
-                yield Concern(client.chip.tone, f"Proxy Client {client.name} on {row.name}", text, path)
+                yield Concern(client.chip.tone, f"Proxy Client {client.name} on {row.name}", text, inside)
     if row.due is not None and row.due.problem:
         yield Concern(Tone.BAD, row.name, f"Its configuration cannot be pushed: {row.due.problem}.", f"{path}/push")
     elif row.due is not None and row.due.changed:

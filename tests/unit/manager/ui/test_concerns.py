@@ -68,6 +68,7 @@ def test_ports_and_clients() -> None:
         ("b on s", "It is failed."),
         ("Proxy Client half on s", "It has 1 of 2 links."),
     ]
+    assert {each.path for each in concerns([row], (), 0.0)} == {"/ui/status?open=s"}
 
 
 def test_what_was_not_pushed() -> None:
