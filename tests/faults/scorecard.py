@@ -130,8 +130,9 @@ ROWS: Final = (
     ),
     Row(
         "haproxy",
-        "HAProxy moves partners, drains, loses a server",
-        "the real HAProxy with checks, agent checks and stick tables; every server behind it killed",
+        "HAProxy moves partners and drains",
+        "the real HAProxy with checks, agent checks and stick tables; a drain under a transfer, a restart while drained "
+        "(servers that are killed behind it: `supervisor`)",
         "a transfer that runs outlives the drain, whole; partners go elsewhere; what is drained stays so",
         (f"{E2E}/test_haproxy.py",),
     ),
