@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,63 @@ def test_the_trap_of_stick_tables(suite: Suite) -> None:
         balancer.ask(f"set server partners/{home} state ready")
         balancer.ask(f"enable agent partners/{home}")
     wait_until(lambda: balancer.status(home) == "UP", 10, "it is back")
+
+
+@pytest.mark.long
+def test_a_reload_under_a_transfer(suite: Suite, tmp_path: Path) -> None:
+    """HAProxy's own way: a new process takes over the ports, the old one stays until its last session has ended. Nobody
+    who is in or comes meanwhile notices, and our logs stay quiet."""
+    front = suite.ready["haproxy"]["port"]
+    config = tmp_path / "haproxy.cfg"
+    text = (suite.dir / "etc" / "haproxy.cfg").read_text().replace(suite.ready["haproxy"]["stats"], f"{tmp_path}/sock")
+    for number in range(3):
+        text = text.replace(f"{front + number}\n", f"{front + 50 + number}\n")
+    config.write_text(text)
+    argv, port = [HAPROXY, "-db", "-f", str(config)], front + 50
+    known = ("-o", f"HostKeyAlias=[127.0.0.1]:{front}")
+    digest = random_file(tmp_path / "up", 30_000_000)
+    with ExitStack() as stack:
+        old = process(stack, argv)
+        wait_until(lambda: greets(port), 20, "it has seen its servers")
+        transfer = start(suite, port, f"put {tmp_path}/up during-reload\n", "-l", "40000", *known)
+        stack.callback(transfer.kill)
+        wait_until(lambda: (suite.files / "during-reload").exists(), 10, "the transfer runs")
+        told = noise(suite)
+        process(stack, [*argv, "-sf", str(old.pid)])
+        codes = [suite.sftp("pwd\n", *known, port=port, timeout=30).returncode for _ in range(10)]
+        assert codes == [0] * 10, "who comes meanwhile gets in"
+        assert old.poll() is None, "the old one waits for the transfer"
+        assert transfer.wait(60) == 0
+        ended = wait_until(lambda: old.poll() is not None, 10, "the old one ends by itself")
+        assert suite.sftp("pwd\n", *known, port=port, timeout=30).returncode == 0
+    assert sha256(suite.files / "during-reload") == digest
+    assert noise(suite) == told
+    print(
+        f"reloaded: a transfer of 30 MB is whole, {len(codes)} logins meanwhile; the old process ends {ended:.1f} s "
+        "after the transfer"
+    )
+
+
+def process(stack: ExitStack, argv: list[str]) -> subprocess.Popen[bytes]:
+    """Killed at the end, if it still runs."""
+    found = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stack.callback(found.wait)
+    stack.callback(found.kill)
+    return found
+
+
+def greets(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as sock:
+            return sock.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def noise(suite: Suite) -> list[str]:
+    """Warnings and errors of the servers."""
+    logs = [Path(server["log"]).read_text() for server in suite.ready["servers"]]
+    return [line for text in logs for line in text.splitlines() if " WARN " in line or " ERROR " in line]
 
 
 def start(suite: Suite, port: int, batch: str, *options: str) -> subprocess.Popen[str]:

@@ -130,10 +130,11 @@ ROWS: Final = (
     ),
     Row(
         "haproxy",
-        "HAProxy moves partners and drains",
-        "the real HAProxy with checks, agent checks and stick tables; a drain under a transfer, a restart while drained "
-        "(servers that are killed behind it: `supervisor`)",
-        "a transfer that runs outlives the drain, whole; partners go elsewhere; what is drained stays so",
+        "HAProxy moves partners, drains, is reloaded",
+        "the real HAProxy with checks, agent checks and stick tables; a drain and a reload under a transfer; a restart "
+        "of what is drained (servers that are killed behind it: `supervisor`)",
+        "a transfer that runs outlives both, whole; partners go elsewhere; what is drained stays so; nobody notices "
+        "the reload, and our logs stay quiet",
         (f"{E2E}/test_haproxy.py",),
     ),
     Row(
