@@ -16,10 +16,10 @@ run: .venv/run.stamp .venv/ui.stamp ## Bring up the whole suite and print how to
 
 test: ## Everything that CI checks (JOBS=6 runs six tests at a time instead of three)
 	$(MAKE) -j2 venv packages
-	$(MAKE) -j2 type lint arch
+	$(MAKE) -j2 type lint arch coverage
 	USP_TEST_COVERED=yes $(MAKE) unit
 	$(MAKE) e2e-fast
-	$(MAKE) -j2 browser e2e-stock coverage
+	$(MAKE) -j2 browser e2e-stock
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
 
