@@ -36,6 +36,7 @@ from usp.server.pool import Pool
 from usp.server.prepared import Prepared, link_timing, prepare
 from usp.server.scanner import Scanner
 from usp.server.session import Limits, Session
+from usp.server.sweep import Sweep
 from usp.server.throttle import Throttle
 from usp.server.traces import traced
 from usp.server.trials import Trial, Trials, free
@@ -89,6 +90,7 @@ class Worker:
         self._current = 0
         self._preparing = 0
         self._sessions: dict[str, Session | Direct] = {}
+        self._sweep = Sweep()
         self._serving = tasks.TaskSet()
         self._others = tasks.TaskSet()
         self._draining: float | None = None  # until when
@@ -231,6 +233,7 @@ class Worker:
             log.error("session.crashed", exc_info=exc, session=ticket.session)
         finally:
             self._sessions.pop(ticket.session, None)
+            self._sweep.order()
             self._tell(messages.SessionEnded(session=ticket.session, outcome=outcome))
             self._forget()
 

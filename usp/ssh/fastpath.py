@@ -46,6 +46,9 @@ IGNORE: Final = 2
 BATCH: Final = 256 << 10
 """Bytes that may wait for the end of the read event before they are written anyway."""
 
+SMALL: Final = 4 << 10
+"""The same outside of read events, where a thousand connections may have a word in one tick: keepalives, ends."""
+
 IDLE: Final = 4
 
 SCRATCH: Final = (256 << 10) + 2048
@@ -352,7 +355,8 @@ class FastPath(_Base):
             self.flush()
         if self._batch is None:
             size += HEADROOM + TAILROOM
-            self._batch = _idle.pop() if _idle and size <= BATCH else memoryview(bytearray(max(BATCH, size)))
+            usual = BATCH if EVENT.depth or size > SMALL else SMALL
+            self._batch = _idle.pop() if _idle and size <= usual == BATCH else memoryview(bytearray(max(usual, size)))
             self._batched = HEADROOM
             EVENT.add(self)
         return self._batch, self._batched

@@ -337,6 +337,17 @@ async def test_packets_of_one_tick_are_one_write() -> None:
         assert len(writes) == 1
 
 
+async def test_a_few_words_take_little_memory_until_the_tick_ends() -> None:
+    """A thousand connections may have them in one tick, such as a keepalive, or their end."""
+    async with joined() as (_, server, client_connection, client):
+        write(client.channel, b"few")
+        assert client_connection._batch is not None
+        assert len(client_connection._batch) <= fastpath.SMALL
+        write(client.channel, b"m" * 32_768)
+        write(client.channel, b"more")
+        await until(lambda: bytes(server.got) == b"few" + b"m" * 32_768 + b"more")
+
+
 @pytest.fixture
 def switched_off() -> Iterator[None]:
     fastpath.switch(False)
