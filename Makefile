@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-stock e2e-long scorecard soak browser screenshots fuzz fuzz-night docs docs-check debs supply-chain bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-alone e2e-stock e2e-long scorecard soak browser screenshots fuzz fuzz-night docs docs-check debs supply-chain bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -18,8 +18,8 @@ test: ## Everything that CI checks (JOBS=6 runs six tests at a time instead of t
 	$(MAKE) -j2 venv packages
 	$(MAKE) -j2 type lint arch coverage
 	USP_TEST_COVERED=yes $(MAKE) unit
-	$(MAKE) e2e-fast
-	$(MAKE) -j2 browser e2e-stock
+	$(MAKE) -j2 e2e-fast browser
+	$(MAKE) e2e-alone e2e-stock
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
 
@@ -53,13 +53,16 @@ unit: venv packages ## Unit, contract and property tests
 sim: venv ## A thousand histories of managers, servers and failures (ARGS="--seed 7": one of them, told)
 	$(BIN)/python -m tests.sim $(ARGS)
 
-e2e: e2e-fast e2e-stock ## End-to-end tests: real daemons, real OpenSSH; with the fast path and without it
+e2e: e2e-fast e2e-alone e2e-stock ## End-to-end tests: real daemons, real OpenSSH; with the fast path and without it
 
 e2e-fast: export USP_TEST_FAST_PATH = on
 e2e-fast: venv packages
 	$(BIN)/pytest -q -n $(JOBS) --dist loadfile -m 'not alone and not long' tests/e2e || \
 	    $(BIN)/pytest -q $(AGAIN) -m 'not alone and not long' tests/e2e
-	$(BIN)/pytest -q -m alone tests/e2e || $(BIN)/pytest -q $(AGAIN) -m alone tests/e2e
+
+e2e-alone: export USP_TEST_FAST_PATH = on
+e2e-alone: venv packages
+	$(BIN)/pytest -q -m 'alone and not long' tests/e2e || $(BIN)/pytest -q $(AGAIN) -m 'alone and not long' tests/e2e
 
 e2e-stock: export USP_TEST_FAST_PATH = off
 e2e-stock: venv packages

@@ -146,8 +146,10 @@ def test_who_ends_with_whom(reuse: Reuse, tmp_path: Path) -> None:
     def outcomes() -> dict[str, str]:
         return {entry["session"]: entry["outcome"] for entry in suite.audit("session.ended")}
 
+    before = len(suite.audit("login"))
     with reuse.held(4) as (_, second, third, other):
         assert len(reuse.logins()) == 2
+        wait_until(lambda: len(suite.audit("login")) == before + 4, 5, "all logins are in the audit log")
         sharing = [entry["session"] for entry in suite.audit("login")[-4:-1]]
         killed = sharing[0]
         suite.api("DELETE", f"/sessions/{killed}")
