@@ -160,7 +160,7 @@ def test_a_page_that_stays_open_for_long_stays_small(admin: Visitor, suite: Suit
     metrics.send("Performance.enable")
 
     def size_after(heard: int) -> dict[str, float]:
-        wait_until(lambda: page.evaluate("() => window.heard || 0") >= heard, 300, f"{heard} messages", page)
+        wait_until(lambda: page.evaluate("() => window.heard || 0") >= heard, 90, f"{heard} messages", page)
         metrics.send("HeapProfiler.collectGarbage")
         return {each["name"]: each["value"] for each in metrics.send("Performance.getMetrics")["metrics"]}
 
