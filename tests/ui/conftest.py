@@ -32,9 +32,7 @@ def suite() -> Iterator[Suite]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = chromium(playwright)
-        yield browser
-        browser.close()
+        yield chromium(playwright)  # it ends with its driver
 
 
 @pytest.fixture
