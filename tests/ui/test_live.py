@@ -161,6 +161,10 @@ def test_a_page_that_stays_open_for_long_stays_small(admin: Visitor, suite: Suit
 
     def size_after(heard: int) -> dict[str, float]:
         wait_until(lambda: page.evaluate("() => window.heard || 0") >= heard, 90, f"{heard} messages", page)
+        return min((size() for _ in range(5)), key=lambda found: found["Nodes"])
+
+    def size() -> dict[str, float]:  # what is being replaced is there twice for a moment
+        page.wait_for_timeout(200)
         metrics.send("HeapProfiler.collectGarbage")
         return {each["name"]: each["value"] for each in metrics.send("Performance.getMetrics")["metrics"]}
 
@@ -171,6 +175,18 @@ def test_a_page_that_stays_open_for_long_stays_small(admin: Visitor, suite: Suit
     assert listeners < 50
     assert heap < 500_000
     assert page.locator("article").count() == 1
+
+
+def test_a_script_that_comes_late_is_used_all_the_same(admin: Visitor) -> None:
+    page = opened(admin)
+
+    def late(route: Route) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
+    page.route("**/hx-sse.js*", late)
+    with page.expect_request("**/ui/status/stream*"):
+        page.reload()
 
 
 def grown(before: dict[str, float], after: dict[str, float]) -> tuple[float, ...]:
