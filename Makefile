@@ -18,8 +18,8 @@ test: ## Everything that CI checks (JOBS=6 runs six tests at a time instead of t
 	$(MAKE) -j2 venv packages
 	$(MAKE) -j2 type lint arch coverage
 	USP_TEST_COVERED=yes $(MAKE) unit
-	$(MAKE) -j2 e2e-fast browser
-	$(MAKE) e2e-alone e2e-stock
+	$(MAKE) e2e-fast e2e-alone
+	$(MAKE) -j2 browser e2e-stock
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
 

@@ -27,7 +27,7 @@ from tests.e2e.load import Load
 from tests.e2e.suite import Restartable, Suite, alive, running, wait_until
 from tests.e2e.test_haproxy import Balancer, two_ranges
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.long]  # a suite of eleven processes: make scorecard plays it
 
 ROUNDS = int(os.environ.get("USP_KILL_ROUNDS", "0"))
 PARTNERS = 30
