@@ -6,7 +6,7 @@ ARGS   ?=
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint type arch unit sim e2e e2e-fast e2e-alone e2e-stock e2e-long scorecard soak browser screenshots fuzz fuzz-night docs docs-check debs supply-chain bench dist ui clean venv packages
+.PHONY: help run test check fmt lint type arch unit contract sim e2e e2e-fast e2e-alone e2e-stock e2e-long scorecard soak browser screenshots fuzz fuzz-night docs docs-check debs supply-chain bench dist ui clean venv packages
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ test: ## Everything that CI checks (JOBS=6 runs six tests at a time instead of t
 	$(MAKE) -j2 type lint arch coverage
 	USP_TEST_COVERED=yes $(MAKE) unit
 	$(MAKE) e2e-fast e2e-alone
-	$(MAKE) -j2 browser e2e-stock
+	$(MAKE) -j2 browser e2e-stock contract
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
 
@@ -44,11 +44,15 @@ coverage: venv
 # A test that failed beside others is played once more without them: on a small machine they take each other's time.
 AGAIN = --lf --lfnf=none
 
-UNIT = tests/contract tests/sim tests/fuzz tests/attacks tests/faults tests/unit
+UNIT = tests/sim tests/fuzz tests/attacks tests/faults tests/unit
 
-unit: venv packages ## Unit, contract and property tests
+unit: venv packages ## Unit and property tests
 	$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'not long' $(UNIT) || \
 	    $(BIN)/pytest -q $(AGAIN) -m 'not long' $(UNIT)
+
+contract: venv packages ## The store on every database engine
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'not long' tests/contract || \
+	    $(BIN)/pytest -q $(AGAIN) -m 'not long' tests/contract
 
 sim: venv ## A thousand histories of managers, servers and failures (ARGS="--seed 7": one of them, told)
 	$(BIN)/python -m tests.sim $(ARGS)
