@@ -19,6 +19,7 @@ test: ## Everything that CI checks (JOBS=6 runs six tests at a time instead of t
 	$(MAKE) -j2 type lint arch coverage
 	USP_TEST_COVERED=yes $(MAKE) unit
 	$(MAKE) e2e-fast e2e-alone
+	$(MAKE) .venv/ui.stamp
 	$(MAKE) -j2 browser e2e-stock contract
 
 check: lint type arch coverage ## Lint, types, import contracts, coverage of the pure modules
