@@ -159,7 +159,6 @@ $COMPOSE build
 manager() { $COMPOSE run --rm --no-deps -T usp-manager -config /opt/udmg/etc/usp-manager.hcl "$@"; }
 manager db upgrade
 echo "$admin" | manager user add admin --role admin --password-stdin
-$COMPOSE up -d
 USP_TOKEN=$(manager token add trial --user admin | tr -d '\r' | grep -x 'usp_[A-Za-z0-9_-]*')  # podman-compose talks, too
 USP_URL=https://localhost:8443 USP_CA=$PWD/trial/ca/ca.crt
 export USP_URL USP_CA USP_TOKEN

@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.storm import GUILTY, SHARES, SOURCES, Kind, Storm
 from tests.e2e.suite import Suite, running, wait_until
 
-pytestmark = [pytest.mark.once, pytest.mark.long]  # make scorecard plays it
+pytestmark = pytest.mark.once
 
 COUNT = int(os.environ.get("USP_STORM", "600"))
 WARM_UP = max(200, COUNT // 3)
