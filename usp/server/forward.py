@@ -101,7 +101,7 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             self.bytes_in += count
             if self._upload.queues:
                 self._upload.passed(count)
-            passing = Passing.around(_scratch, count)
+            passing = Passing(_scratch, HEADROOM, count)
             EVENT.read(passing, write, self._channel, passing.data)
         else:
             self._partner_ended = True

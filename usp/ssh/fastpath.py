@@ -37,14 +37,14 @@ from asyncssh import connection as _connection
 from asyncssh.channel import SSHChannel
 
 from usp.ssh import aead
-from usp.ssh.readevent import DATA, EVENT, HEADROOM, TAILROOM, Passing, padded
+from usp.ssh.readevent import DATA, EVENT, HEAD, HEADROOM, TAILROOM, Passing, framed, padded
 from usp.ssh.socketio import Outlet
 
 WINDOW_ADJUST: Final = 93
 IGNORE: Final = 2
 
-BATCH: Final = 256 << 10
-"""Bytes that may wait for the end of the read event before they are written anyway."""
+BATCH: Final = (256 + 32) << 10
+"""Bytes that may wait for the end of the read event before they are written anyway: what it brought, and a few more."""
 
 SMALL: Final = 4 << 10
 """The same outside of read events, where a thousand connections may have a word in one tick: keepalives, ends."""
@@ -52,7 +52,7 @@ SMALL: Final = 4 << 10
 IDLE: Final = 4
 
 SCRATCH: Final = (256 << 10) + 2048
-"""Room for one opened packet: asyncssh's largest, and what goes around it."""
+"""Room for opened packets: at least one of asyncssh's largest, and what goes around it."""
 
 _RELIED_ON: Final = {
     _connection.SSHConnection: (
@@ -196,9 +196,15 @@ class FastPath(_Base):
         return view[missing:]
 
     def _packets(self, view: memoryview) -> int:
-        """Work off whole packets as long as they are fast ones; bytes that were used up."""
+        """Work off whole packets as long as they are fast ones; bytes that were used up.
+
+        Data that comes in a row is opened in a row, and its reader gets all of it at once: each packet's head falls on
+        the last bytes of the data before it, which are put back.
+        """
         text = _scratch.pop() if _scratch else memoryview(bytearray(SCRATCH))
         opener, at, size = self._opener, 0, len(view)
+        reader: Any = None  # the channel that `ready` bytes are for, which stand behind the first packet's head
+        ready = 0
         try:
             while opener is not None and size - at >= 4:
                 length = opener.length(self._recv_seq, view, at)
@@ -208,7 +214,27 @@ class FastPath(_Base):
                 if end > size:
                     break
                 packet, at = view[at:end], end
-                opener.open(self._recv_seq, packet, text[:length])
+                if ready and ready + length + TAILROOM > SCRATCH:
+                    row, ready = ready, 0
+                    self._deliver(reader, text, row)
+                covered = bytes(text[ready : ready + HEAD])
+                try:
+                    opener.open(self._recv_seq, packet, text[ready : ready + length])
+                    head = bytes(text[ready : ready + HEAD])
+                finally:
+                    text[ready : ready + HEAD] = covered
+                padding, kind, number, count = _HEAD.unpack(head)
+                data = kind == DATA and padding >= 4 and length == HEAD + count + padding
+                if ready and not (data and number == reader._recv_chan and ready + count <= reader._recv_window):
+                    own = bytes(text[ready + HEAD : ready + length])
+                    row, ready = ready, 0
+                    self._deliver(reader, text, row)
+                    text[HEAD:length] = own
+                if data and (ready or (reader := self._reader(number, count))):
+                    ready += count
+                    self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
+                    continue
+                text[:HEAD] = head
                 if self._fast_packet(text, length):
                     self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
                 else:
@@ -217,8 +243,39 @@ class FastPath(_Base):
                 if self._transport is None:
                     return size
         finally:
+            if ready:
+                self._deliver(reader, text, ready)
             _scratch.append(text)
         return at
+
+    def _reader(self, number: int, count: int) -> SSHChannel[bytes] | None:
+        """The channel whose session takes so much data as it is, now."""
+        channel = self._channels.get(number)
+        takes = (
+            channel is not None
+            and self._auth_complete
+            and channel._recv_state == "open"
+            and not channel._recv_paused
+            and not channel._encoding
+            and channel._send_state not in ("close_pending", "closed")
+            and count <= channel._recv_window
+            and getattr(channel._session, "takes_views", False)
+        )
+        return channel if takes else None
+
+    def _deliver(self, channel: SSHChannel[bytes], text: memoryview, count: int) -> None:
+        """Give data to its reader."""
+        self._auth_final = True
+        session: Any = channel._session
+        channel._recv_window -= count
+        # `_deliver_data` grants new window first
+        low = channel._recv_window < channel._init_recv_window / 2
+        deliver: Any = channel._deliver_data if low else session.data_received
+        around, EVENT.passing = EVENT.passing, Passing(text, HEAD, count)
+        try:  # as EVENT.hand does, without a call more
+            deliver(EVENT.passing.data, None)
+        finally:
+            EVENT.passing = around
 
     def _hand_over(self, opener: aead.Cipher, packet: memoryview, text: memoryview) -> None:
         """A packet for asyncssh: its own code takes it from here."""
@@ -232,7 +289,7 @@ class FastPath(_Base):
 
     def _fast_packet(self, text: memoryview, length: int) -> bool:
         """Deal with the opened packet. False: it is for asyncssh, which will also say what is wrong with it."""
-        if length < 10 or not self._auth_complete:
+        if length < HEAD or not self._auth_complete:
             return False
         padding, kind, number, count = _HEAD.unpack_from(text)
         if kind == IGNORE:
@@ -243,27 +300,15 @@ class FastPath(_Base):
         if channel is None or padding < 4:
             return False
         if kind == DATA:
-            return length == 10 + count + padding and self._data(channel, text, length, count)
-        return length == 10 + padding and self._window_adjust(channel, count)
+            return length == HEAD + count + padding and self._data(channel, text[HEAD : HEAD + count])
+        return length == HEAD + padding and self._window_adjust(channel, count)
 
-    def _data(self, channel: SSHChannel[bytes], text: memoryview, length: int, count: int) -> bool:
-        if channel._recv_state != "open" or count > channel._recv_window or channel._encoding:
+    def _data(self, channel: SSHChannel[bytes], data: memoryview) -> bool:
+        """For who does not read now, or takes no views."""
+        if channel._recv_state != "open" or len(data) > channel._recv_window or channel._encoding:
             return False
         self._auth_final = True
-        session: Any = channel._session
-        data = text[10 : 10 + count]
-        if channel._recv_paused or not getattr(session, "takes_views", False):
-            channel._accept_data(bytes(data))
-        elif count and channel._send_state not in ("close_pending", "closed"):
-            channel._recv_window -= count
-            # `_deliver_data` grants new window first
-            low = channel._recv_window < channel._init_recv_window / 2
-            deliver: Any = channel._deliver_data if low else session.data_received
-            around, EVENT.passing = EVENT.passing, Passing(text, length, data)
-            try:  # as EVENT.hand does, without a call more for each packet
-                deliver(data, None)
-            finally:
-                EVENT.passing = around
+        channel._accept_data(bytes(data))
         return True
 
     def _window_adjust(self, channel: SSHChannel[bytes], count: int) -> bool:
@@ -299,30 +344,32 @@ class FastPath(_Base):
             count = min(total - sent, channel._send_window, channel._send_pktsize)
             if not count:
                 break
-            self._seal(channel, data if count == total else data[sent : sent + count])
+            self._seal(channel, data, sent, count)
             channel._send_window -= count
             sent += count
         return sent
 
-    def _seal(self, channel: SSHChannel[bytes], data: Bytes) -> None:
-        """One CHANNEL_DATA packet with `data`."""
-        passing, number, count = EVENT.passing, channel._send_chan, len(data)
+    def _seal(self, channel: SSHChannel[bytes], data: Bytes, start: int, count: int) -> None:
+        """One CHANNEL_DATA packet with `count` bytes of `data`, from `start` on."""
+        passing, number, length = EVENT.passing, channel._send_chan, padded(count)
         assert number is not None
         assert self._sealer is not None
-        body = passing.body(number) if passing is not None and passing.data is data else None
-        length = padded(count) if body is None else len(body)
-        end = 4 + length + aead.TAG
-        batch, at = self._room(end)
-        packet = batch[at : at + end]
-        if body is None:
-            packet[HEADROOM : HEADROOM + count] = data
-            body = Passing.around(packet, count).body(number)
-            assert body is not None
+        size = 4 + length + aead.TAG
+        batch, at = self._room(size)
+        packet = batch[at : at + size]
         _U32.pack_into(packet, 0, length)
-        self._sealer.seal(self._send_seq, packet, body)
+        if passing is not None and passing.data is data:
+            buffer, start = passing.buffer, passing.at + start
+            behind = slice(start + count, start + count + TAILROOM)
+            rest = bytes(buffer[behind])
+            self._sealer.seal(self._send_seq, packet, framed(buffer, start, count, number))
+            buffer[behind] = rest
+        else:
+            packet[HEADROOM : HEADROOM + count] = data[start : start + count]
+            self._sealer.seal(self._send_seq, packet, framed(packet, HEADROOM, count, number))
         self._send_seq = (self._send_seq + 1) & 0xFFFFFFFF
         self._rekey_bytes_sent += length
-        self._batched += end
+        self._batched += size
 
     def _send_waiting(self, channel: SSHChannel[bytes]) -> None:
         """What waits in asyncssh's queue, as far as the window allows; then its own code for what follows from that."""
@@ -372,7 +419,7 @@ class FastPath(_Base):
         elif self._outlet is not None:
             self._outlet.write(batch[HEADROOM : HEADROOM + size])
         else:
-            passing = Passing.around(batch, size)
+            passing = Passing(batch, HEADROOM, size)
             EVENT.hand(passing, write, self._transport, passing.data)
         if len(batch) == BATCH and len(_idle) < IDLE:
             _idle.append(batch)

@@ -13,8 +13,10 @@ from struct import Struct
 from typing import Any, Final, Protocol
 
 DATA: Final = 94
-HEADROOM: Final = 4 + 10
-"""Packet length, and then padding length, type, channel, data length: what stands before a channel packet's data."""
+HEAD: Final = 10
+"""Padding length, type, channel, data length: what stands before a channel packet's data in its text."""
+HEADROOM: Final = 4 + HEAD
+"""The same in a packet, which its length begins."""
 TAILROOM: Final = 48
 """Padding and tag: what stands behind it, in a packet of our own making."""
 
@@ -25,7 +27,7 @@ _PADDING: Final = os.urandom(256)  # RFC 4253, section 6: for ciphers whose bloc
 
 def padded(count: int) -> int:
     """The length of a packet's text with so much data."""
-    return 10 + count + 4 + -(count + 14) % _BLOCK
+    return HEAD + count + 4 + -(count + 14) % _BLOCK
 
 
 class Sender(Protocol):
@@ -34,36 +36,31 @@ class Sender(Protocol):
     def flush(self) -> None: ...
 
 
-class Passing:
-    """Data with room for a packet around it: who writes all of `data` on has it sealed where it stands.
+def framed(buffer: memoryview, at: int, count: int, channel: int) -> memoryview:
+    """The text of a CHANNEL_DATA packet with the `count` bytes of `buffer` from `at` on, where they stand.
 
-    `text` has `length` bytes for the packet's text, with `data` after its first 10.
+    What stands before them (`HEAD` bytes) and behind them (at most 19) is overwritten.
+    """
+    length, end = padded(count), at + count
+    start = at - HEAD
+    stop = start + length
+    _HEAD.pack_into(buffer, start, stop - end, DATA, channel, count)
+    buffer[end:stop] = _PADDING[: stop - end]
+    return buffer[start:stop]
+
+
+class Passing:
+    """Data with room for packets around it: who writes all of `data` on has it sealed where it stands.
+
+    It is at `at` in `buffer`, with `HEADROOM` before it, or at least `HEAD`, and `TAILROOM` behind it.
     """
 
-    __slots__ = ("_length", "_text", "data")
+    __slots__ = ("at", "buffer", "data")
 
-    def __init__(self, text: memoryview, length: int, data: memoryview) -> None:
-        self.data = data
-        self._text = text
-        self._length = length
-
-    @classmethod
-    def around(cls, buffer: memoryview, count: int) -> Passing:
-        """`count` bytes that stand in a buffer behind `HEADROOM`."""
-        return cls(buffer[4:], padded(count), buffer[HEADROOM : HEADROOM + count])
-
-    def body(self, channel: int) -> memoryview | None:
-        """The text of a CHANNEL_DATA packet for a channel; None: it has not the length that all ciphers take.
-
-        If it was another's packet, nothing stays of it but the data.
-        """
-        text, length, count = self._text, self._length, len(self.data)
-        if length % _BLOCK:
-            return None
-        end = 10 + count
-        _HEAD.pack_into(text, 0, length - end, DATA, channel, count)
-        text[end:length] = _PADDING[: length - end]
-        return text[:length]
+    def __init__(self, buffer: memoryview, at: int, count: int) -> None:
+        self.buffer = buffer
+        self.at = at
+        self.data = buffer[at : at + count]
 
 
 class ReadEvent:

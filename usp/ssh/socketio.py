@@ -42,7 +42,7 @@ class Intake(Inlet):
     """The same for a receiver who writes all of it on to a channel."""
 
     def buffer_updated(self, nbytes: int) -> None:
-        passing = Passing.around(_buffer, nbytes)
+        passing = Passing(_buffer, HEADROOM, nbytes)
         EVENT.read(passing, self._receiver.data_received, passing.data)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import asyncssh
 import pytest
 from asyncssh.channel import SSHChannel
+from asyncssh.packet import UInt32
 
 from tests.unit.ssh import pump
 from usp.algorithms import Algorithms
@@ -401,6 +402,75 @@ async def test_what_is_written_on_as_it_came_arrives_whole(inner: str, outer: st
         end = second.ends[1][0]
         assert await second.until(lambda: len(end.got) == sum(sizes))
         assert bytes(end.got) == b"".join(data)
+
+
+class Pieces(pump.End):
+    """Keeps apart what came apart."""
+
+    def __init__(self) -> None:
+        super().__init__(takes_views=True)
+        self.pieces: list[bytes] = []
+
+    def data_received(self, data: Any, datatype: int | None) -> None:
+        super().data_received(data, datatype)
+        self.pieces.append(bytes(data))
+
+
+def in_order(pair: pump.Joined, number: int) -> Pieces:
+    """The server's end of a channel, from now on."""
+    channel = pair.ends[1][number].channel
+    end = channel._session = Pieces()
+    end.connection_made(channel)
+    return end
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+async def test_data_that_came_in_a_row_is_handed_on_at_once(cipher: str) -> None:
+    """Until something else comes in between, or there is no more room for it."""
+    data = [os.urandom(size) for size in (1, 9, 10, 11, 5000, 100_000, 100_000, 100_000)]
+    async with pump.joined(cipher=cipher, pieces=[1 << 20]) as pair:
+        for _ in range(2):
+            await pair.open(1 << 20, 1 << 18)
+        one, other = in_order(pair, 0), in_order(pair, 1)
+        to_one, to_other = (end.channel for end in pair.ends[0])
+        for piece in data:
+            write(to_one, piece)
+        write(to_other, b"in between")
+        write(to_one, b"and again")
+        pair.connections[0].flush()
+        await pair.carry(0, 1 << 20)
+        assert one.pieces == [b"".join(data[:-1]), data[-1], b"and again"]
+        assert other.pieces == [b"in between"]
+
+
+async def test_what_came_before_a_broken_packet_is_handed_on() -> None:
+    async with pump.joined(cipher=CIPHERS[0]) as pair:
+        await pair.open(1 << 20, 1 << 15)
+        end = in_order(pair, 0)
+        for piece in (b"whole" * 100, b"well", b"broken"):
+            write(pair.ends[0][0].channel, piece)
+        pair.connections[0].flush()
+        pair.ways[0].waiting[-1] ^= 1
+        await pair.carry(0, 1 << 20)
+        assert end.pieces == [b"whole" * 100 + b"well"]
+        assert await pair.until(lambda: end.lost)
+        assert isinstance(end.exc, asyncssh.MACError)
+
+
+async def test_who_stops_reading_gets_no_more_than_came_in_a_row() -> None:
+    async with pump.joined(cipher=CIPHERS[0]) as pair:
+        await pair.open(1 << 20, 1 << 15)
+        end = in_order(pair, 0)
+        end.read(1)
+        for piece in (b"a row", b" of two"):
+            write(pair.ends[0][0].channel, piece)
+        pair.connections[0].send_packet(fastpath.WINDOW_ADJUST, UInt32(end.channel._send_chan), UInt32(1))
+        write(pair.ends[0][0].channel, b"later")
+        pair.connections[0].flush()
+        await pair.carry(0, 1 << 20)
+        assert (end.pieces, end.held) == ([b"a row of two"], len(b"later"))
+        end.read(None)
+        assert end.pieces[1:] == [b"later"]
 
 
 async def test_who_is_heard_is_not_asked_for_a_sign_of_life() -> None:

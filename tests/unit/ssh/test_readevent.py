@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from usp.ssh.readevent import HEADROOM, TAILROOM, Passing, ReadEvent, padded
+from usp.ssh.readevent import HEADROOM, TAILROOM, Passing, ReadEvent, framed, padded
 
 
 class Sender:
@@ -22,36 +22,29 @@ class Sender:
         self._then = []
 
 
-@pytest.mark.parametrize("padding", [4, 8, 18, 19, 255])
-@pytest.mark.parametrize("count", [1, 20, 1000])
-def test_of_a_packet_that_passes_only_the_data_is_its_senders(count: int, padding: int) -> None:
-    length = 10 + count + padding
-    text = memoryview(bytearray(b"\xee" * (length + 50)))
-    text[10 : 10 + count] = data = b"d" * count
-    body = Passing(text, length, text[10 : 10 + count]).body(7)
-    if length % 16:
-        assert body is None, "not every cipher could seal it"
-        assert bytes(text) == b"\xee" * 10 + data + b"\xee" * (padding + 50)
-    else:
-        assert body is not None
-        head = bytes([padding, 94]) + (7).to_bytes(4, "big") + count.to_bytes(4, "big")
-        assert bytes(body[: 10 + count]) == head + data
-        assert len(body) == length
-        assert b"\xee\xee\xee\xee" not in bytes(body[10 + count :])
-
-
+@pytest.mark.parametrize("start", [10, 15, 500])
 @pytest.mark.parametrize("count", range(1, 40))
-def test_data_in_a_buffer_becomes_a_packet_that_every_cipher_takes(count: int) -> None:
-    buffer = memoryview(bytearray(HEADROOM + count + TAILROOM))
-    buffer[HEADROOM : HEADROOM + count] = bytes(range(count))
-    passing = Passing.around(buffer, count)
-    assert bytes(passing.data) == bytes(range(count))
-    body = passing.body(300)
-    assert body is not None
-    assert len(body) == padded(count)
-    assert len(body) % 16 == 0
-    assert 4 <= body[0] < 20
-    assert body[0] == len(body) - 10 - count
+def test_data_becomes_a_packet_that_every_cipher_takes_where_it_stands(count: int, start: int) -> None:
+    buffer = memoryview(bytearray(b"\xee" * (start + count + TAILROOM)))
+    buffer[start : start + count] = data = bytes(range(count))
+    text = framed(buffer, start, count, channel=300)
+    assert len(text) == padded(count)
+    assert len(text) % 16 == 0
+    padding = text[0]
+    assert 4 <= padding < 20
+    assert padding == len(text) - 10 - count
+    assert bytes(text[1:10]) == bytes([94]) + (300).to_bytes(4, "big") + count.to_bytes(4, "big")
+    assert bytes(text[10 : 10 + count]) == data
+    assert b"\xee\xee\xee\xee" not in bytes(text[10 + count :]), "the padding is nobody's data"
+    assert bytes(buffer[: start - 10]) == b"\xee" * (start - 10)
+    assert bytes(buffer[start + count + padding :]) == b"\xee" * (TAILROOM - padding)
+
+
+def test_what_passes_says_where_it_stands() -> None:
+    buffer = memoryview(bytearray(range(100)))
+    passing = Passing(buffer, HEADROOM, 20)
+    assert bytes(passing.data) == bytes(range(HEADROOM, HEADROOM + 20))
+    assert passing.data == buffer[passing.at : passing.at + 20]
 
 
 async def test_outside_of_a_read_event_the_tick_ends_with_a_flush() -> None:
@@ -82,7 +75,7 @@ def test_a_flush_that_makes_others_wait_flushes_them_too() -> None:
 def test_what_comes_of_a_read_event_is_sent_at_its_end() -> None:
     event = ReadEvent()
     sender = Sender(event)
-    passing = Passing.around(memoryview(bytearray(100)), 20)
+    passing = Passing(memoryview(bytearray(100)), HEADROOM, 20)
 
     def receive() -> None:
         event.add(sender)
@@ -95,7 +88,7 @@ def test_what_comes_of_a_read_event_is_sent_at_its_end() -> None:
 
 def test_what_is_handed_on_is_known_to_who_is_called_only() -> None:
     event = ReadEvent()
-    outer, inner = (Passing.around(memoryview(bytearray(100)), 20) for _ in range(2))
+    outer, inner = (Passing(memoryview(bytearray(100)), HEADROOM, 20) for _ in range(2))
     seen = []
 
     def receive(what: str) -> None:
