@@ -94,6 +94,8 @@ class Played:
             end.channel.write_eof()
             self.eof[side] = True
         elif what == "close":
+            if self.closed[1 - side] and not any(hasattr(each, "fast") for each in self.pair.connections):
+                return  # asyncssh's own two ends may then wait for each other for ever (see `usp.ssh.window`)
             end.channel.close()
             self.closed[side] = True
 

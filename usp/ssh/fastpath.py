@@ -7,7 +7,8 @@ asyncssh's own code, packet by packet, with cipher state and sequence numbers in
 
 What makes it fast, in the order of what it is worth: one AEAD object per key instead of one per packet; decryption and
 encryption into buffers that are there already; packets taken from what the socket gave without re-slicing it; no IGNORE
-packet before every packet; all packets of one read event written with one system call; no timer set anew per packet.
+packet before every packet; data that comes in a row handed on as one piece; all packets of one read event written with
+one system call; no timer set anew per packet.
 
 How it stays in step
     *Ciphers.* When keys change, asyncssh's cipher shim inside its `Encryption` object is replaced by one of
@@ -23,14 +24,15 @@ How it stays in step
 Buffers
     `data_received` of a session whose class says `takes_views = True` gets memoryviews that are valid during the call
     only. `write` copies or seals what it is given before it returns. Who writes on the very view it was given, as a
-    relay does, has that packet sealed as it was opened, with another channel number (`Passing`): no data is copied.
+    relay does, has it sealed where it stands, with the heads of new packets over what is sealed already (`Passing`): no
+    data is copied, and what the view shows afterwards means nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncssh
 from asyncssh import connection as _connection
@@ -74,8 +76,6 @@ _idle: list[memoryview] = []
 
 _HEAD: Final = Struct(">BBII")  # padding length, type, channel, data length or window
 _U32: Final = Struct(">I")
-
-Bytes: TypeAlias = bytes | bytearray | memoryview
 
 if TYPE_CHECKING:
     _Base = _connection.SSHConnection
@@ -230,6 +230,8 @@ class FastPath(_Base):
                     row, ready = ready, 0
                     self._deliver(reader, text, row)
                     text[HEAD:length] = own
+                if self._transport is None:  # it was ended by whom something was handed to
+                    break
                 if data and (ready or (reader := self._reader(number, count))):
                     ready += count
                     self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
@@ -240,8 +242,6 @@ class FastPath(_Base):
                 else:
                     self._hand_over(opener, packet, text[:length])
                     opener = self._opener  # there may be new keys, or asyncssh wants what comes next
-                if self._transport is None:
-                    return size
         finally:
             if ready:
                 self._deliver(reader, text, ready)
@@ -252,11 +252,9 @@ class FastPath(_Base):
         """The channel whose session takes so much data as it is, now."""
         channel = self._channels.get(number)
         takes = (
-            channel is not None
-            and self._auth_complete
-            and channel._recv_state == "open"
-            and not channel._recv_paused
-            and not channel._encoding
+            self._auth_complete
+            and channel is not None
+            and (channel._recv_state == "open" and not channel._recv_paused and not channel._encoding)
             and channel._send_state not in ("close_pending", "closed")
             and count <= channel._recv_window
             and getattr(channel._session, "takes_views", False)
@@ -299,16 +297,14 @@ class FastPath(_Base):
         channel = self._channels.get(number)
         if channel is None or padding < 4:
             return False
-        if kind == DATA:
-            return length == HEAD + count + padding and self._data(channel, text[HEAD : HEAD + count])
-        return length == HEAD + padding and self._window_adjust(channel, count)
-
-    def _data(self, channel: SSHChannel[bytes], data: memoryview) -> bool:
-        """For who does not read now, or takes no views."""
-        if channel._recv_state != "open" or len(data) > channel._recv_window or channel._encoding:
+        if kind == WINDOW_ADJUST:
+            return length == HEAD + padding and self._window_adjust(channel, count)
+        if length != HEAD + count + padding or channel._recv_state != "open" or channel._encoding:
+            return False
+        if count > channel._recv_window:
             return False
         self._auth_final = True
-        channel._accept_data(bytes(data))
+        channel._accept_data(bytes(text[HEAD : HEAD + count]))  # it does not read now, or takes no views
         return True
 
     def _window_adjust(self, channel: SSHChannel[bytes], count: int) -> bool:
@@ -337,7 +333,7 @@ class FastPath(_Base):
             batch[at : at + len(data)] = data
             self._batched += len(data)
 
-    def send_data(self, channel: SSHChannel[bytes], data: Bytes) -> int:
+    def send_data(self, channel: SSHChannel[bytes], data: aead.Bytes) -> int:
         """Send what can go now as CHANNEL_DATA packets; how many bytes of `data` that was."""
         sent, total = 0, len(data)
         while sent < total and self._may_send():
@@ -349,7 +345,7 @@ class FastPath(_Base):
             sent += count
         return sent
 
-    def _seal(self, channel: SSHChannel[bytes], data: Bytes, start: int, count: int) -> None:
+    def _seal(self, channel: SSHChannel[bytes], data: aead.Bytes, start: int, count: int) -> None:
         """One CHANNEL_DATA packet with `count` bytes of `data`, from `start` on."""
         passing, number, length = EVENT.passing, channel._send_chan, padded(count)
         assert number is not None
@@ -433,7 +429,7 @@ def _too_long() -> asyncssh.ProtocolError:
     return asyncssh.ProtocolError("Max packet size exceeded")
 
 
-def write(channel: SSHChannel[bytes], data: Bytes) -> None:
+def write(channel: SSHChannel[bytes], data: aead.Bytes) -> None:
     """Write to a channel; the caller may reuse `data` afterwards. Raises BrokenPipeError when it is not open."""
     connection = channel._conn
     sent = 0

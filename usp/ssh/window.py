@@ -2,8 +2,10 @@
 
 asyncssh grants the whole window anew as soon as it hands on one piece of what waits for the reader: a reader that takes
 a little now and then (a slow target) makes it hold more and more. And it keeps every packet as an object of its own: a
-window of single bytes would cost a hundred times its size. Channels of our connections grant only what has been handed
-on, and keep what waits in pieces of a decent size.
+window of single bytes would cost a hundred times its size. And it grants nothing for what it drops because the channel
+is closing: two ends that close while each has more to say than the other's window takes would wait for each other for
+ever. Channels of our connections grant only what has been handed on or dropped, and keep what waits in pieces of a
+decent size.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ else:
 
 def _accept_data(self: SSHChannel[bytes], data: bytes, datatype: int | None = None) -> None:
     waiting: Any = self._recv_buf
+    if self._send_state == "close_pending":
+        self._recv_window -= len(data)
+        _grant(self)
+        return
     if self._recv_paused and waiting and self._send_state not in ("close_pending", "closed"):
         last, kind = waiting[-1]
         if kind == datatype and len(last) + len(data) <= PIECE:
@@ -41,17 +47,28 @@ def _accept_data(self: SSHChannel[bytes], data: bytes, datatype: int | None = No
 
 def _deliver_data(self: SSHChannel[bytes], data: bytes, datatype: int | None) -> None:
     """Of data that was taken off the queue just now. `datatype`: None, or that of stderr."""
-    window = self._recv_window + sum(len(piece) for piece, _ in self._recv_buf)
-    if window < self._init_recv_window / 2:
-        self.send_packet(WINDOW_ADJUST, UInt32(self._init_recv_window - window))
-        self._recv_window += self._init_recv_window - window
+    _grant(self)
     if self._session is not None:
         self._session.data_received(data, datatype)
 
 
+def _close(self: SSHChannel[bytes]) -> None:
+    SSHChannel.close(self)
+    if self._send_state == "close_pending":  # there is something to be sent first
+        _grant(self)
+
+
+def _grant(self: SSHChannel[bytes]) -> None:
+    """The window anew, but for what waits for the reader."""
+    window = self._recv_window + sum(len(piece) for piece, _ in self._recv_buf)
+    if window < self._init_recv_window / 2:
+        self.send_packet(WINDOW_ADJUST, UInt32(self._init_recv_window - window))
+        self._recv_window += self._init_recv_window - window
+
+
 @cache
 def _bounded(kind: Any) -> Any:
-    methods = {"_accept_data": _accept_data, "_deliver_data": _deliver_data, "__slots__": ()}
+    methods = {"_accept_data": _accept_data, "_deliver_data": _deliver_data, "close": _close, "__slots__": ()}
     return type(kind.__name__, (kind,), methods)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import asyncssh
@@ -410,10 +410,12 @@ class Pieces(pump.End):
     def __init__(self) -> None:
         super().__init__(takes_views=True)
         self.pieces: list[bytes] = []
+        self.then: Callable[[], object] = lambda: None
 
     def data_received(self, data: Any, datatype: int | None) -> None:
         super().data_received(data, datatype)
         self.pieces.append(bytes(data))
+        self.then()
 
 
 def in_order(pair: pump.Joined, number: int) -> Pieces:
@@ -471,6 +473,30 @@ async def test_who_stops_reading_gets_no_more_than_came_in_a_row() -> None:
         assert (end.pieces, end.held) == ([b"a row of two"], len(b"later"))
         end.read(None)
         assert end.pieces[1:] == [b"later"]
+
+
+@pytest.mark.parametrize("then", ["data of another", "window", "request", "broken"])
+async def test_who_ends_the_connection_while_it_reads_ends_all_of_it(then: str) -> None:
+    async with pump.joined(cipher=CIPHERS[0]) as pair:
+        for _ in range(2):
+            await pair.open(1 << 20, 1 << 15)
+        one, other = in_order(pair, 0), in_order(pair, 1)
+        to_one, to_other = (end.channel for end in pair.ends[0])
+        one.then = pair.connections[1].abort
+        write(to_one, b"the last")
+        if then == "window":
+            to_one.send_packet(fastpath.WINDOW_ADJUST, UInt32(1))
+        elif then == "request":
+            to_one.write_eof()
+        for _ in range(3):
+            write(to_other, b"too late")
+        pair.connections[0].flush()
+        if then == "broken":
+            pair.ways[0].waiting[-1] ^= 1
+        await pair.carry(0, 1 << 20)
+        assert one.pieces == [b"the last"]
+        assert other.pieces == []
+        assert await pair.until(lambda: one.lost and other.lost)
 
 
 async def test_who_is_heard_is_not_asked_for_a_sign_of_life() -> None:

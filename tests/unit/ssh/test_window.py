@@ -70,3 +70,22 @@ async def test_what_comes_after_a_close_is_dropped() -> None:
         write(client.channel, b"late")
         assert await pair.until(lambda: server.lost and client.lost)
         assert server.got == b""
+
+
+@pytest.mark.parametrize("paused", [True, False])
+@pytest.mark.parametrize(
+    "pair_of", [("fast", "fast"), ("off", "off"), ("fast", "off"), ("fast", "asyncssh"), ("asyncssh", "fast")]
+)
+async def test_two_that_close_with_more_to_say_than_the_window_takes_both_end(
+    pair_of: tuple[str, str], paused: bool
+) -> None:
+    async with joined(pair_of, cipher=AES) as pair:
+        await pair.open(1000, 1 << 15)
+        ends = pair.ends[0][0], pair.ends[1][0]
+        for end in ends:
+            if paused:
+                end.channel.pause_reading()
+            write(end.channel, bytes(5000))
+        for end in ends:
+            end.channel.close()
+        assert await pair.until(lambda: all(end.lost for end in ends))
