@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,6 +118,7 @@ class Outcomes:
 
     def __init__(self, suite: Suite) -> None:
         self._suite = suite
+        time.sleep(0.2)  # what ended before is written within 50 ms
         self._before = len(suite.audit("session.ended"))
 
     def facts(self) -> list[dict[str, Any]]:
