@@ -50,6 +50,7 @@ class Bench:
     logins: int
     sessions: int
     crowd: int
+    line: int
     target_pid: int
 
     def target_pids(self) -> list[int]:
@@ -82,6 +83,19 @@ def bytes_(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
         for who, seconds in used.items():
             yield Sample(f"CPU {direction}, {bench.label}", "s/GiB", _who(gateway, who), seconds * GIB / bench.size)
         yield Sample(f"stream {direction}, {bench.label}", "MiB/s", gateway.name, bench.size / took / (1 << 20))
+    back.unlink()
+
+
+def line(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
+    """Speed of one stream that OpenSSH's client holds to a line's rate, up and down."""
+    source, back = bench.here / "source", bench.here / "back"
+    if not source.exists():
+        random_file(source, bench.size)
+    for direction, batch in (("up", f"put {source} file\n"), ("down", f"get file {back}\n")):
+        took = client.sftp(gateway, batch, bench.cipher, "-l", str(bench.line * 1000))
+        row = f"stream {direction}, line of {bench.line} Mbit/s"
+        yield Sample(row, "MiB/s", gateway.name, bench.size / took / (1 << 20))
+    assert sha256(back) == sha256(source), f"{gateway.name} changed bytes"
     back.unlink()
 
 
@@ -208,6 +222,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "idle": idle,
     "stalled": stalled,
     "bytes": bytes_,
+    "line": line,
     "logins": logins,
     "stat": stat,
     "files": files,

@@ -53,6 +53,7 @@ def arguments(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument("--logins", type=int, default=200, metavar="N", help="per turn [200]")
     parser.add_argument("--sessions", type=int, default=200, metavar="N", help="idle at once [200]")
     parser.add_argument("--crowd", type=int, default=1000, metavar="N", help="sessions of the row crowd [1000]")
+    parser.add_argument("--line", type=int, default=1000, metavar="MBIT/S", help="rate of the row line [1000]")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="of usp-server [1]")
     parser.add_argument("--fast-path", choices=("on", "off", "both"), default="on", help="[on]")
     parser.add_argument("--port-base", type=int, default=4300, metavar="PORT", help="first of the demos' ports [4300]")
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> Iterator[str]:
             rows = [row for row in ROWS if row in options.rows and (not number or row in WITH_CIPHERS)]
             bench = Bench(
                 here, first.files, options.size << 20, cipher, options.logins, options.sessions, options.crowd,
-                first.ready["target"]["pid"],
+                options.line, first.ready["target"]["pid"],
             )  # fmt: skip
             with ExitStack() as own:
                 gateways = _gateways(options, suites, target, bench, own)
