@@ -8,8 +8,9 @@ under a new version is recognised.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Final
+from typing import Any, Final, Self
 
 from pydantic import Field
 
@@ -68,7 +69,17 @@ class AccountSpec(Model):
     bandwidth: Bandwidth = Bandwidth()
 
 
-class RepositorySpec(Model):
+class Keeping(Model):
+    """A model that keeps what it worked out from its fields. A copy with other fields works it out anew."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+
+class RepositorySpec(Keeping):
     """An Account Repository with its enabled Accounts, once per snapshot however many Rules use it."""
 
     id: str
@@ -188,7 +199,7 @@ class TunnelSpec(Model):
     clients: tuple[ClientSpec, ...] = ()
 
 
-class Content(Model):
+class Content(Keeping):
     """The part of a snapshot that is configuration."""
 
     listeners: tuple[ListenerSpec, ...] = ()
@@ -206,8 +217,9 @@ class Content(Model):
             return head
         return _with(head, "repositories", b"[" + b",".join(each.wire for each in self.repositories) + b"]")
 
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical form, in hex."""
+        """SHA-256 of the canonical form, in hex. Kept, as `RepositorySpec.wire` is."""
         return hashlib.sha256(self.to_wire()).hexdigest()
 
 
@@ -229,7 +241,7 @@ class Snapshot(Model):
 
     @classmethod
     def of(cls, server: str, version: int, content: Content) -> Snapshot:
-        return cls(protocol=PROTOCOL, server=server, version=version, digest=content.digest(), content=content)
+        return cls(protocol=PROTOCOL, server=server, version=version, digest=content.digest, content=content)
 
     def to_wire(self) -> bytes:
         """JSON with the secrets in clear (see `Content.to_wire`)."""

@@ -55,7 +55,7 @@ async def count_a_failure(store: Store, number: int) -> None:
 WRITES: dict[Write, dict[str, int]] = {
     write_items: {"usp_item": 2, "usp_item_revision": 2, "usp_event": 1},
     add_a_user: {"usp_user": 1, "usp_event": 1},
-    add_a_version: {"usp_version": 1, "usp_event": 1},
+    add_a_version: {"usp_version": 1, "usp_version_content": 1, "usp_event": 1},
     count_a_failure: {"usp_lockout": 2},
 }
 """A write, and how many rows it leaves where."""

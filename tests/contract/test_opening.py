@@ -26,6 +26,7 @@ from usp.manager.catalog import EMPTY
 from usp.manager.store import Store, database, engines, schema
 from usp.manager.store.database import Database
 from usp.manager.store.upgrade import check, downgrade, history, upgrade
+from usp.snapshot import Content
 
 RESERVED_WORDS = """
     access add all alter and any as asc audit between by char check cluster column comment compress connect create
@@ -76,7 +77,7 @@ async def test_an_interrupted_upgrade_can_run_again(at: DatabaseSettings) -> Non
     await upgrade(at)
     await run(
         at,
-        *[f"DROP TABLE {name}" for name in ("usp_event", "usp_version", schema.VERSION_TABLE)],
+        *[f"DROP TABLE {name}" for name in ("usp_event", "usp_version_content", "usp_version", schema.VERSION_TABLE)],
         "DROP INDEX usp_item_revision_ix",
     )
     await upgrade(at)
@@ -91,6 +92,7 @@ async def test_upgrades_at_once_are_one_after_the_other(bare: DatabaseSettings) 
 async def test_down_and_up_again(opened: OpenStore, at: DatabaseSettings) -> None:
     store = await opened()
     written = await store.items.write(delta(EMPTY, *creates()), author="ann", at=NOW)
+    pushed = await store.versions.add("dmz", Content(), catalog_revision=1, author="ann", at=NOW)
     await store.close()
     assert await downgrade(at, "0001") == "0001"
     assert [(step.number, step.applied) for step in await history(at)][:2] == [("0001", True), ("0002", False)]
@@ -98,7 +100,10 @@ async def test_down_and_up_again(opened: OpenStore, at: DatabaseSettings) -> Non
     await upgrade(at)
     assert all(step.applied and step.what for step in await history(at))
     assert await differences(at) == []
-    assert await (await opened()).items.read() == written
+    store = await opened()
+    assert await store.items.read() == written
+    found = await store.versions.open("dmz", 1)
+    assert (found.version, found.snapshot.content) == (pushed, Content())
     with pytest.raises(UspError, match="no revision 17"):
         await downgrade(at, "17")
 

@@ -43,7 +43,7 @@ async def test_versions_count_from_one_on_each_server(store: Store) -> None:
 async def test_a_version_comes_back_whole(store: Store, opened: OpenStore) -> None:
     content = compiled(sample(), "dmz")
     added = await add(store, content, comment="why")
-    assert added == Version("dmz", 1, content.digest(), 7, "ann", NOW, "why", PushState.PENDING)
+    assert added == Version("dmz", 1, content.digest, 7, "ann", NOW, "why", PushState.PENDING)
     other = await opened()
     assert await other.versions.get("dmz", 1) == added
     pushable = await other.versions.open("dmz", 1)

@@ -223,7 +223,7 @@ def add_version(tables: Tables, server: str, content: Content) -> int:
     rows = tables.versions.setdefault(server, [])
     report = tables.servers[server].report if server in tables.servers else None
     number = max([row.number for row, _ in rows] + [report.version if report else 0], default=0) + 1
-    row = Version(server, number, content.digest(), tables.catalog.revision, "ann", START, "", PushState.PENDING)
+    row = Version(server, number, content.digest, tables.catalog.revision, "ann", START, "", PushState.PENDING)
     rows.append((row, content))
     return number
 

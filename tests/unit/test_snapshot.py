@@ -24,9 +24,18 @@ def test_it_survives_the_wire() -> None:
 
 
 def test_the_digest_covers_the_content_not_the_version() -> None:
-    assert Snapshot.of("s", 1, CONTENT).digest == Snapshot.of("s", 2, CONTENT).digest == CONTENT.digest()
+    assert Snapshot.of("s", 1, CONTENT).digest == Snapshot.of("s", 2, CONTENT).digest == CONTENT.digest
     changed = CONTENT.model_copy(update={"tunnels": (TUNNEL.model_copy(update={"private_key": Secret("other")}),)})
-    assert changed.digest() != CONTENT.digest()
+    assert changed.digest != CONTENT.digest
+    assert Content.model_validate_json(changed.to_wire()).digest == changed.digest
+
+
+def test_a_copy_of_a_repository_with_other_accounts_is_written_anew() -> None:
+    before = REPOSITORIES[0]
+    assert b"zoe" in before.wire
+    after = before.model_copy(update={"accounts": ()})
+    assert RepositorySpec.model_validate_json(after.wire) == after
+    assert b"zoe" not in after.wire
 
 
 def test_what_has_its_default_does_not_travel() -> None:
@@ -36,7 +45,7 @@ def test_what_has_its_default_does_not_travel() -> None:
     snapshot = Snapshot.of("s", 1, CONTENT)
     assert b'"protocol"' in snapshot.to_wire()
     assert b'"stopped"' not in snapshot.to_wire()
-    assert Content.model_validate_json(CONTENT.to_wire()).digest() == CONTENT.digest()
+    assert Content.model_validate_json(CONTENT.to_wire()).digest == CONTENT.digest
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ class Diagnostics:
 def _compiled(catalog: Catalog, server: str) -> tuple[str, tuple[Problem, ...]]:
     """The digest of what a push would bring, or why there is none."""
     try:
-        return compiled(catalog, server).digest(), ()
+        return compiled(catalog, server).digest, ()
     except UspError as error:
         return "", error.problems
 

@@ -266,7 +266,7 @@ class Pusher:
         """The version as it is stored. What was compiled here a moment ago is not opened: the digest tells that it is
         the same."""
         number, compiled = decision.version, catalog.contents.get(name)
-        if compiled is not None and compiled.digest() == decision.digest:
+        if compiled is not None and compiled.digest == decision.digest:
             return Snapshot(protocol=PROTOCOL, server=name, version=number, digest=decision.digest, content=compiled)
         return (await self._store.versions.open(name, number)).snapshot
 

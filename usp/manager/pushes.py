@@ -24,7 +24,7 @@ from usp.model import ProxyServer
 from usp.snapshot import Content
 from usp.status import PushState
 
-POLL_SECONDS: Final = 0.25
+POLL_SECONDS: Final = 1.0
 """Between looks at what another manager may have noted; what this one notes rings the bell."""
 
 PLACE_ATTEMPTS: Final = 5
@@ -109,7 +109,7 @@ class Pushes:
     ) -> Pushed:
         """Make this the wanted version of the server, unless it is that already and in force."""
         newest = await self._store.versions.latest(server)
-        if newest is not None and not force and newest.digest == content.digest():
+        if newest is not None and not force and newest.digest == content.digest:
             active = await self.active(server)
             if active is not None and active.number == newest.number:
                 return Pushed(newest, unchanged=True)
@@ -191,7 +191,7 @@ class Pushes:
             return Side(0, "", EMPTY)
         if number is None:
             content = await asyncio.to_thread(compiled, await self._store.items.read(), server)
-            return Side(None, content.digest(), content)
+            return Side(None, content.digest, content)
         found = await self._store.versions.open(server, number)
         return Side(number, found.version.digest, found.snapshot.content)
 
@@ -200,4 +200,4 @@ class Pushes:
 
 
 def _digest(catalog: Catalog, server: str) -> str:
-    return (catalog.contents.get(server) or compiled(catalog, server)).digest()
+    return (catalog.contents.get(server) or compiled(catalog, server)).digest

@@ -21,7 +21,7 @@ def judge(server: str, in_force: Snapshot | None, offered: Snapshot) -> Ack | No
     if offered.protocol > PROTOCOL or agree(PROTOCOL, offered.protocol) is None:
         reason = f"is {offered.protocol}; this server speaks {PROTOCOL} and the one before"
         return rejected(in_force, "push.rejected", [Complaint(loc=("protocol",), msg=reason)])
-    if offered.digest != offered.content.digest():
+    if offered.digest != offered.content.digest:
         return rejected(in_force, "push.rejected", [Complaint(loc=("digest",), msg="is not that of the content")])
     if in_force is None or offered.version > in_force.version:
         return None

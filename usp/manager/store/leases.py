@@ -43,15 +43,16 @@ class Leases:
 
     async def take(self, name: str, holder: str, lasting: timedelta) -> Lease | None:
         """Take it, or hold it for longer; None while somebody else holds it."""
-
-        return await self._database.racing(lambda connection: _take(connection, name, holder, lasting))
+        found = await self.take_each([name], holder, lasting)
+        return found[0] if found else None
 
     async def take_each(self, names: Iterable[str], holder: str, lasting: timedelta) -> Sequence[Lease]:
         """Take or hold those of them that nobody else holds, all in one transaction."""
 
         async def take(connection: AsyncConnection) -> Sequence[Lease]:
             # In one order on all managers, or two could wait for each other.
-            found = [await _take(connection, name, holder, lasting) for name in sorted(names)]
+            now = await read_clock(connection)
+            found = [await _take(connection, name, holder, now, lasting) for name in sorted(names)]
             return [lease for lease in found if lease is not None]
 
         return await self._database.racing(take)
@@ -83,8 +84,8 @@ async def still_held(connection: AsyncConnection, lease: Lease) -> bool:
     return (await connection.execute(mine)).first() is not None
 
 
-async def _take(connection: AsyncConnection, name: str, holder: str, lasting: timedelta) -> Lease | None:
-    now = await read_clock(connection)
+async def _take(connection: AsyncConnection, name: str, holder: str, now: datetime, lasting: timedelta) -> Lease | None:
+    """`now` may be a little past: then a lease is held a little shorter."""
     row = (await connection.execute(select(schema.lease).where(leases.name == name).with_for_update())).first()
     if row is None:
         values = {"name": name, "holder": holder, "fence": 1, "held_until": now + lasting}

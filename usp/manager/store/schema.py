@@ -90,12 +90,24 @@ version = Table(
     Column("author", String(255), nullable=False),
     Column("made_at", UtcTime, nullable=False),
     Column("note", Words(1000)),
-    Column("content", Text, nullable=False),  # sealed
     Column("push", String(20), nullable=False),
     Column("reason", Words(2000)),
     Column("problems", Json),
     Column("pushed_at", UtcTime),
     PrimaryKeyConstraint("server", "version", name="usp_version_pk"),
+)
+
+# Apart, because SQLite reads and writes rows as a whole, and a version's is looked at and changed several times a push.
+version_content = Table(
+    "usp_version_content",
+    metadata,
+    Column("server", String(255), nullable=False),
+    Column("version", BigInt, autoincrement=False, nullable=False),
+    Column("content", Text, nullable=False),  # sealed
+    PrimaryKeyConstraint("server", "version", name="usp_version_content_pk"),
+    ForeignKeyConstraint(
+        ["server", "version"], ["usp_version.server", "usp_version.version"], name="usp_version_content_fk"
+    ),
 )
 
 rollout = Table(

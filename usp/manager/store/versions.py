@@ -22,7 +22,7 @@ from usp.status import PushState, Report, ServerState
 REASON_LENGTH = 1000
 
 versions = schema.version.c
-ABOUT = [column for column in schema.version.c if column.name != "content"]
+contents = schema.version_content.c
 
 
 class Versions:
@@ -39,10 +39,9 @@ class Versions:
         async def add(connection: AsyncConnection) -> Version:
             await in_turn(connection)
             number = await _next(connection, server)
-            version = Version(
-                server, number, content.digest(), catalog_revision, author, at, comment, PushState.PENDING
-            )
-            await connection.execute(insert(schema.version).values(self._row(version, content)))
+            version = Version(server, number, content.digest, catalog_revision, author, at, comment, PushState.PENDING)
+            await connection.execute(insert(schema.version).values(_row(version)))
+            await connection.execute(insert(schema.version_content).values(self._content(version, content)))
             await upsert(connection, server, {"desired": number}, {"state": ServerState.UNKNOWN.value})
             return version
 
@@ -56,12 +55,12 @@ class Versions:
         return found
 
     async def find(self, server: str, number: int) -> Version | None:
-        found = await self._one(select(*ABOUT).where(versions.server == server, versions.version == number))
+        found = await self._one(select(schema.version).where(versions.server == server, versions.version == number))
         return None if found is None else _version(found)
 
     async def latest(self, server: str, *push: PushState) -> Version | None:
         """The newest version, or the newest in one of these push states."""
-        query = select(*ABOUT).where(versions.server == server).order_by(versions.version.desc()).limit(1)
+        query = select(schema.version).where(versions.server == server).order_by(versions.version.desc()).limit(1)
         if push:
             query = query.where(versions.push.in_([state.value for state in push]))
         found = await self._one(query)
@@ -69,7 +68,7 @@ class Versions:
 
     async def page(self, server: str, *, before: int | None = None, limit: int = 100) -> list[Version]:
         """Newest first; `before` a number, for the next page."""
-        query = select(*ABOUT).where(versions.server == server).order_by(versions.version.desc()).limit(limit)
+        query = select(schema.version).where(versions.server == server).order_by(versions.version.desc()).limit(limit)
         if before is not None:
             query = query.where(versions.version < before)
         async with self._database.reading() as connection:
@@ -77,7 +76,9 @@ class Versions:
 
     async def open(self, server: str, number: int) -> Pushable:
         """A version with its content, for pushing, comparing and rolling back."""
-        found = await self._one(select(schema.version).where(versions.server == server, versions.version == number))
+        both = (contents.server == versions.server) & (contents.version == versions.version)
+        query = select(schema.version, contents.content).join(schema.version_content, both)
+        found = await self._one(query.where(versions.server == server, versions.version == number))
         if found is None:
             raise _not_found(server, number)
         vault = await self._keys.vault_for([found.content])
@@ -122,18 +123,23 @@ class Versions:
             found: Row[Any] | None = (await connection.execute(query)).first()
             return found
 
-    def _row(self, version: Version, content: Content) -> dict[str, Any]:
-        return {
-            "server": version.server,
-            "version": version.number,
-            "digest": version.digest,
-            "catalog_revision": version.catalog_revision,
-            "author": version.author,
-            "made_at": version.at,
-            "note": version.comment,
-            "push": version.push.value,
-            "content": self._keys.vault.seal(content.to_wire(), _place(version.server, version.number)),
-        }
+    def _content(self, version: Version, content: Content) -> dict[str, Any]:
+        place = _place(version.server, version.number)
+        sealed = self._keys.vault.seal(content.to_wire(), place)
+        return {"server": version.server, "version": version.number, "content": sealed}
+
+
+def _row(version: Version) -> dict[str, Any]:
+    return {
+        "server": version.server,
+        "version": version.number,
+        "digest": version.digest,
+        "catalog_revision": version.catalog_revision,
+        "author": version.author,
+        "made_at": version.at,
+        "note": version.comment,
+        "push": version.push.value,
+    }
 
 
 def read_content(wire: bytes) -> Content:
