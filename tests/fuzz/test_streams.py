@@ -18,7 +18,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.ssh.pump import KINDS, End, Joined, joined
-from usp.ssh.fastpath import write
+from usp.ssh.sending import write
 
 CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"]
 PAIRS = [(client, server) for client in KINDS for server in KINDS]

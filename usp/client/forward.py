@@ -20,7 +20,7 @@ from usp.client.allow import AllowList, Deny
 from usp.errors import UspError
 from usp.ssh.connect import Congestion
 from usp.ssh.failures import said
-from usp.ssh.fastpath import write
+from usp.ssh.sending import write
 from usp.ssh.socketio import Intake, Outlet
 
 LINGER: Final = 30.0

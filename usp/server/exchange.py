@@ -30,7 +30,7 @@ from usp.sftp.relay import Relay
 from usp.sftp.steps import Close, Step
 from usp.sftp.wire import Bytes
 from usp.ssh.connect import LINK, ClientConnection, Congestion, ServerConnection
-from usp.ssh.fastpath import write
+from usp.ssh.sending import write
 
 AnyChannel: TypeAlias = asyncssh.SSHServerChannel[bytes] | asyncssh.SSHClientChannel[bytes]
 

@@ -17,8 +17,8 @@ import asyncssh
 from usp.server.splice import Over, Side, at_once, close
 from usp.server.throttle import Throttle
 from usp.ssh.connect import Congestion
-from usp.ssh.fastpath import write
 from usp.ssh.readevent import EVENT, HEADROOM, TAILROOM, Passing
+from usp.ssh.sending import write
 
 _scratch: Final = memoryview(bytearray(256 << 10))
 """What was just read from a partner; it is copied or encrypted before anybody else reads."""

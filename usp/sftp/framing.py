@@ -34,9 +34,10 @@ HEAD: Final = 512
 
 class Framer:
     """One direction of the stream. `look` may be exchanged between packets. A look that gives its verdict on a packet
-    that is not whole yet may set `tap`, which then sees the rest of it as it comes."""
+    that is not whole yet may set `tap`, which then sees the rest of it as it comes. `inserted`: packets that wait for
+    the end of the one that is being forwarded."""
 
-    __slots__ = ("_forwarding", "_head", "_inserts", "_left", "_limit", "look", "tap")
+    __slots__ = ("_forwarding", "_head", "_left", "_limit", "inserted", "look", "tap")
 
     def __init__(self, look: Look, limit: int) -> None:
         self.look = look
@@ -45,12 +46,7 @@ class Framer:
         self._head = bytearray()  # the beginning of a packet, of which nothing was passed on yet
         self._left = 0  # bytes to come of a packet with a verdict
         self._forwarding = False  # that verdict
-        self._inserts: list[bytes] = []
-
-    @property
-    def held(self) -> int:
-        """How many inserted packets wait for the end of the packet that is being forwarded."""
-        return len(self._inserts)
+        self.inserted: list[bytes] = []
 
     @property
     def inside(self) -> bool:
@@ -60,7 +56,7 @@ class Framer:
     def insert(self, packet: bytes) -> bool:
         """True: `packet` may be sent now. False: it is kept, and `feed` puts it where the current packet ends."""
         if self._left and self._forwarding:
-            self._inserts.append(packet)
+            self.inserted.append(packet)
             return False
         return True
 
@@ -79,11 +75,11 @@ class Framer:
                     self.tap = None
             if not self._forwarding:
                 start = at
-            if self._inserts and not self._left:
+            if self.inserted and not self._left:
                 _emit(data, start, at, out)
                 start = at
-                out += self._inserts
-                self._inserts = []
+                out += self.inserted
+                self.inserted = []
         try:
             while size - at >= 4:
                 length = U32.unpack_from(data, at)[0]

@@ -249,7 +249,7 @@ class Relay:
     def _admit(self, request_id: int) -> None:
         if request_id in self._asked:
             raise malformed(f"request id {request_id} is still open")
-        if len(self._asked) + self._outbound.held + len(self._early) >= self._limits.requests:
+        if len(self._asked) + len(self._outbound.inserted) + len(self._early) >= self._limits.requests:
             raise UspError("sftp.limit", f"more than {self._limits.requests} requests open")
 
     def _transfer(self, kind: int, request_id: int, data: Bytes, at: int, have: int, length: int) -> Verdict | bytes:

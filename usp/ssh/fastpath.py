@@ -1,9 +1,10 @@
 """The fast path: SSH channel data through asyncssh's connections without asyncssh's cost per packet.
 
-`FastPath` is mixed in front of asyncssh's connection classes (see `usp.ssh.connect`). It takes over, while an AEAD
-cipher is in force and nothing is compressed, exactly three packet types (RFC 4254): CHANNEL_DATA, WINDOW_ADJUST, and
-IGNORE, which it neither needs nor sends. Everything else (key exchange, login, requests, EOF, close) is handed to
-asyncssh's own code, packet by packet, with cipher state and sequence numbers in step.
+`FastPath` is mixed in front of asyncssh's connection classes (see `usp.ssh.connect`); its sending half is in
+`usp.ssh.sending`. It takes over, while an AEAD cipher is in force and nothing is compressed, exactly three packet types
+(RFC 4254): CHANNEL_DATA, WINDOW_ADJUST, and IGNORE, which it neither needs nor sends. Everything else (key exchange,
+login, requests, EOF, close) is handed to asyncssh's own code, packet by packet, with cipher state and sequence numbers
+in step.
 
 What makes it fast, in the order of what it is worth: one AEAD object per key instead of one per packet; decryption and
 encryption into buffers that are there already; packets taken from what the socket gave without re-slicing it; no IGNORE
@@ -30,28 +31,18 @@ Buffers
 
 from __future__ import annotations
 
-import asyncio
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import asyncssh
 from asyncssh import connection as _connection
 from asyncssh.channel import SSHChannel
 
 from usp.ssh import aead
-from usp.ssh.readevent import DATA, EVENT, HEAD, HEADROOM, TAILROOM, Passing, framed, padded
-from usp.ssh.socketio import Outlet
+from usp.ssh.readevent import DATA, EVENT, HEAD, TAILROOM, Passing
+from usp.ssh.sending import IGNORE, Sending
 
 WINDOW_ADJUST: Final = 93
-IGNORE: Final = 2
-
-BATCH: Final = (256 + 32) << 10
-"""Bytes that may wait for the end of the read event before they are written anyway: what it brought, and a few more."""
-
-SMALL: Final = 4 << 10
-"""The same outside of read events, where a thousand connections may have a word in one tick: keepalives, ends."""
-
-IDLE: Final = 4
 
 SCRATCH: Final = (256 << 10) + 2048
 """Room for opened packets: at least one of asyncssh's largest, and what goes around it."""
@@ -71,37 +62,19 @@ USABLE: Final = aead.USABLE and all(
 _scratch: list[memoryview] = []
 """Idle buffers for opened packets. A connection inside a tunnel link is fed while the link's own is in use."""
 
-_idle: list[memoryview] = []
-"""Idle batches; a few are enough, because a batch is in use during one read event only."""
-
 _HEAD: Final = Struct(">BBII")  # padding length, type, channel, data length or window
-_U32: Final = Struct(">I")
-
-if TYPE_CHECKING:
-    _Base = _connection.SSHConnection
-else:
-    _Base = object
 
 
-class FastPath(_Base):
+class FastPath(Sending):
     """Mixed in front of SSHClientConnection or SSHServerConnection."""
 
     fast = USABLE
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._batch: memoryview | None = None
-        self._batched = 0
         self._kept = bytearray()  # the beginning of a packet for `_opener`
         self._opener: aead.Cipher | None = None  # for the packet that begins next, if that is for us to read
-        self._sealer: aead.Cipher | None = None
-        self._outlet: Outlet | None = None  # None: a tunnel link's channel is our transport
         self._heard = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if not isinstance(transport, SSHChannel):
-            self._outlet = Outlet(transport)
 
     # --- keys ---
 
@@ -163,10 +136,11 @@ class FastPath(_Base):
 
     def _take(self, view: memoryview) -> None:
         """Work off what has arrived behind `_kept`."""
+        first = None
         if self._kept:
-            view = self._complete(view)
-        if view and self._opener is not None:
-            view = view[self._packets(view) :]
+            first, view = self._complete(view)
+        if first or (view and self._opener is not None):
+            view = view[self._packets(view, first) :]
         if not view or self._transport is None:
             return
         if self._opener is not None:
@@ -176,27 +150,28 @@ class FastPath(_Base):
             while self._inpbuf and self._recv_handler():  # it comes back through `_recv_pkthdr`
                 pass
 
-    def _complete(self, view: memoryview) -> memoryview:
-        """Complete the packet whose beginning was kept, and work it off; what is left of `view`."""
+    def _complete(self, view: memoryview) -> tuple[memoryview | None, memoryview]:
+        """The packet whose beginning was kept, if all of it is here now, and what is left of `view`."""
         opener, kept = self._opener, self._kept
         assert opener is not None
         if missing := max(0, 4 - len(kept)):
             kept += view[:missing]
             view = view[missing:]
             if len(kept) < 4:
-                return view
+                return None, view
         length = opener.length(self._recv_seq, kept, 0)
         if not 5 <= length <= self._max_recv_pktlen:  # before anything is set aside for it
             raise _too_long()
         missing = 4 + length + aead.TAG - len(kept)
         kept += view[:missing]
-        if missing <= len(view):
-            self._kept = bytearray()
-            self._packets(memoryview(kept))
-        return view[missing:]
+        if missing > len(view):
+            return None, view[missing:]
+        self._kept = bytearray()
+        return memoryview(kept), view[missing:]
 
-    def _packets(self, view: memoryview) -> int:
-        """Work off whole packets as long as they are fast ones; bytes that were used up.
+    def _packets(self, view: memoryview, first: memoryview | None = None) -> int:
+        """Work off `first`, a packet that came in pieces, and whole packets of `view` as long as they are fast ones;
+        bytes of `view` that were used up.
 
         Data that comes in a row is opened in a row, and its reader gets all of it at once: each packet's head falls on
         the last bytes of the data before it, which are put back.
@@ -206,14 +181,18 @@ class FastPath(_Base):
         reader: Any = None  # the channel that `ready` bytes are for, which stand behind the first packet's head
         ready = 0
         try:
-            while opener is not None and size - at >= 4:
-                length = opener.length(self._recv_seq, view, at)
-                if not 5 <= length <= self._max_recv_pktlen:
-                    raise _too_long()
-                end = at + 4 + length + aead.TAG
-                if end > size:
-                    break
-                packet, at = view[at:end], end
+            while opener is not None and (first or size - at >= 4):
+                if first:
+                    packet, length = first, len(first) - 4 - aead.TAG
+                    first = None
+                else:
+                    length = opener.length(self._recv_seq, view, at)
+                    if not 5 <= length <= self._max_recv_pktlen:
+                        raise _too_long()
+                    end = at + 4 + length + aead.TAG
+                    if end > size:
+                        break
+                    packet, at = view[at:end], end
                 if ready and ready + length + TAILROOM > SCRATCH:
                     row, ready = ready, 0
                     self._deliver(reader, text, row)
@@ -317,132 +296,9 @@ class FastPath(_Base):
             self._send_waiting(channel)
         return True
 
-    # --- sending ---
-
-    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
-        # asyncssh's answer to CBC's known initialisation vectors is an IGNORE before every packet; AEADs need none.
-        if pkttype == IGNORE and self._sealer is not None:
-            return
-        super().send_packet(pkttype, *args, handler=handler)
-
-    def _send(self, data: bytes) -> None:
-        if not self.fast:
-            super()._send(data)
-        elif self._transport:
-            batch, at = self._room(len(data))
-            batch[at : at + len(data)] = data
-            self._batched += len(data)
-
-    def send_data(self, channel: SSHChannel[bytes], data: aead.Bytes) -> int:
-        """Send what can go now as CHANNEL_DATA packets; how many bytes of `data` that was."""
-        sent, total = 0, len(data)
-        while sent < total and self._may_send():
-            count = min(total - sent, channel._send_window, channel._send_pktsize)
-            if not count:
-                break
-            self._seal(channel, data, sent, count)
-            channel._send_window -= count
-            sent += count
-        return sent
-
-    def _seal(self, channel: SSHChannel[bytes], data: aead.Bytes, start: int, count: int) -> None:
-        """One CHANNEL_DATA packet with `count` bytes of `data`, from `start` on."""
-        passing, number, length = EVENT.passing, channel._send_chan, padded(count)
-        assert number is not None
-        assert self._sealer is not None
-        size = 4 + length + aead.TAG
-        batch, at = self._room(size)
-        packet = batch[at : at + size]
-        _U32.pack_into(packet, 0, length)
-        if passing is not None and passing.data is data:
-            buffer, start = passing.buffer, passing.at + start
-            behind = slice(start + count, start + count + TAILROOM)
-            rest = bytes(buffer[behind])
-            self._sealer.seal(self._send_seq, packet, framed(buffer, start, count, number))
-            buffer[behind] = rest
-        else:
-            packet[HEADROOM : HEADROOM + count] = data[start : start + count]
-            self._sealer.seal(self._send_seq, packet, framed(packet, HEADROOM, count, number))
-        self._send_seq = (self._send_seq + 1) & 0xFFFFFFFF
-        self._rekey_bytes_sent += length
-        self._batched += size
-
-    def _send_waiting(self, channel: SSHChannel[bytes]) -> None:
-        """What waits in asyncssh's queue, as far as the window allows; then its own code for what follows from that."""
-        queue = channel._send_buf
-        while queue and queue[0][1] is None:
-            data = queue[0][0]
-            sent = self.send_data(channel, data)
-            channel._send_buf_len -= sent
-            if sent < len(data):
-                del data[:sent]
-                break
-            del queue[0]
-        channel._flush_send_buf()
-
-    def _may_send(self) -> bool:
-        return (
-            self._sealer is not None
-            and self._kex_complete
-            and self._auth_complete
-            and self._rekey_bytes_sent < self._rekey_bytes
-            and not self._deferred_packets
-            and self._transport is not None
-            and not self._compressor
-            and (not self._rekey_seconds or self._loop.time() < self._rekey_time)
-        )
-
-    def _room(self, size: int) -> tuple[memoryview, int]:
-        """The batch, and from where in it there are at least `size` bytes."""
-        if self._batch is not None and self._batched + size > len(self._batch) - TAILROOM:
-            self.flush()
-        if self._batch is None:
-            size += HEADROOM + TAILROOM
-            usual = BATCH if EVENT.depth or size > SMALL else SMALL
-            self._batch = _idle.pop() if _idle and size <= usual == BATCH else memoryview(bytearray(max(usual, size)))
-            self._batched = HEADROOM
-            EVENT.add(self)
-        return self._batch, self._batched
-
-    def flush(self) -> None:
-        """Give the waiting packets to the transport."""
-        batch, size = self._batch, self._batched - HEADROOM
-        self._batch = None
-        if batch is None:
-            return
-        if not size or self._transport is None:
-            pass
-        elif self._outlet is not None:
-            self._outlet.write(batch[HEADROOM : HEADROOM + size])
-        else:
-            passing = Passing(batch, HEADROOM, size)
-            EVENT.hand(passing, write, self._transport, passing.data)
-        if len(batch) == BATCH and len(_idle) < IDLE:
-            _idle.append(batch)
-
-    def _force_close(self, exc: Exception | None) -> None:
-        self.flush()
-        super()._force_close(exc)
-
 
 def _too_long() -> asyncssh.ProtocolError:
     return asyncssh.ProtocolError("Max packet size exceeded")
-
-
-def write(channel: SSHChannel[bytes], data: aead.Bytes) -> None:
-    """Write to a channel; the caller may reuse `data` afterwards. Raises BrokenPipeError when it is not open."""
-    connection = channel._conn
-    sent = 0
-    if channel._send_state == "open" and not channel._send_buf and isinstance(connection, FastPath):
-        sent = connection.send_data(channel, data)
-        if sent == len(data):
-            return
-        if sent:
-            channel._send_buf.append((bytearray(data[sent:]), None))
-            channel._send_buf_len += len(data) - sent
-            channel._flush_send_buf()  # if it is not for the window but for new keys, it asks for them
-            return
-    channel.write(data)  # type: ignore[arg-type]  # it copies any bytes-like object
 
 
 def switch(on: bool) -> None:

@@ -36,12 +36,13 @@ class Sender(Protocol):
     def flush(self) -> None: ...
 
 
-def framed(buffer: memoryview, at: int, count: int, channel: int) -> memoryview:
-    """The text of a CHANNEL_DATA packet with the `count` bytes of `buffer` from `at` on, where they stand.
+def framed(buffer: memoryview, at: int, count: int, channel: int, length: int) -> memoryview:
+    """The text of a CHANNEL_DATA packet with the `count` bytes of `buffer` from `at` on, where they stand; its `length`
+    is `padded(count)`.
 
     What stands before them (`HEAD` bytes) and behind them (at most 19) is overwritten.
     """
-    length, end = padded(count), at + count
+    end = at + count
     start = at - HEAD
     stop = start + length
     _HEAD.pack_into(buffer, start, stop - end, DATA, channel, count)

@@ -123,10 +123,10 @@ def test_an_insert_waits_for_the_end_of_the_packet() -> None:
     assert not framer.insert(b"INSERT1")
     assert not framer.insert(b"INSERT2")
     framer.feed(first[50:60], out)
-    assert framer.held == 2
+    assert len(framer.inserted) == 2
     framer.feed(first[60:] + second, out)
     assert b"".join(out) == first + b"INSERT1INSERT2" + second
-    assert framer.held == 0
+    assert not framer.inserted
 
 
 def test_an_insert_need_not_wait_for_a_packet_that_nobody_sees() -> None:

@@ -16,7 +16,7 @@ import asyncssh
 
 from usp.algorithms import Algorithms
 from usp.ssh import connect, keys, options
-from usp.ssh.fastpath import write
+from usp.ssh.sending import write
 
 PRIVATE, PUBLIC = keys.generate()
 PATIENCE: Final = 20.0

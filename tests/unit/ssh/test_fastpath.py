@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncssh
@@ -15,115 +13,14 @@ from asyncssh.channel import SSHChannel
 from asyncssh.packet import UInt32
 
 from tests.unit.ssh import pump
-from usp.algorithms import Algorithms
-from usp.secret import Secret
-from usp.ssh import connect, fastpath, keys, options
+from tests.unit.ssh.pair import CIPHERS, joined, until
+from usp.ssh import fastpath
 from usp.ssh.connect import ClientConnection, ServerConnection
-from usp.ssh.fastpath import FastPath, write
+from usp.ssh.fastpath import FastPath
+from usp.ssh.sending import write
 from usp.ssh.socketio import Outlet
 
-PRIVATE, PUBLIC = keys.generate()
-CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"]
-
-
-class End:
-    """Collects what comes in; `hold` makes it slow."""
-
-    takes_views = True
-
-    def __init__(self) -> None:
-        self.channel: Any = None
-        self.got = bytearray()
-        self.eof = asyncio.Event()
-        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        self.paused = False
-
-    def connection_made(self, chan: Any) -> None:
-        self.channel = chan
-
-    def data_received(self, data: bytes, datatype: Any) -> None:
-        self.got += data
-
-    def eof_received(self) -> bool:
-        self.eof.set()
-        return True
-
-    def pause_writing(self) -> None:
-        self.paused = True
-
-    def resume_writing(self) -> None:
-        self.paused = False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.lost.done():
-            self.lost.set_result(exc)
-
-
-class ServerEnd(End, asyncssh.SSHServerSession[bytes]):
-    def subsystem_requested(self, subsystem: str) -> bool:
-        return True
-
-
-class ClientEnd(End, asyncssh.SSHClientSession[bytes]):
-    pass
-
-
-class Server(asyncssh.SSHServer):
-    def __init__(self, ends: list[ServerEnd], window: int) -> None:
-        self._ends = ends
-        self._window = window
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
-
-    def begin_auth(self, username: str) -> bool:
-        return True
-
-    def password_auth_supported(self) -> bool:
-        return True
-
-    def validate_password(self, username: str, password: str) -> bool:
-        return True
-
-    def session_requested(self) -> Any:
-        self._ends.append(ServerEnd())
-        channel = self._connection.create_server_channel(encoding=None, window=self._window)
-        return channel, self._ends[-1]
-
-
-@contextlib.asynccontextmanager
-async def joined(
-    *, cipher: str = CIPHERS[0], window: int = 1 << 21, rekey: int = 1 << 30
-) -> AsyncIterator[tuple[ServerConnection, ServerEnd, ClientConnection, ClientEnd]]:
-    """One connection of our two classes over a real socket pair, with one open channel."""
-    timing = options.Timing()
-    algorithms = Algorithms(ciphers=(cipher,))
-    serving = options.partner_facing([PRIVATE], algorithms, timing)
-    speaking = options.target_facing([PUBLIC], algorithms, timing)
-    serving.rekey_bytes = speaking.rekey_bytes = rekey
-    ends: list[ServerEnd] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        loop = asyncio.get_running_loop()
-
-        async def accept() -> ServerConnection:
-            sock, _ = await loop.sock_accept(listening)
-            return await connect.serve(sock, serving, lambda: Server(ends, window))
-
-        port = listening.getsockname()[1]
-        login = connect.Login("u", Secret("p"))
-        server, client = await asyncio.gather(
-            accept(), connect.dial("127.0.0.1", port, speaking, login, connect_timeout=5)
-        )
-    try:
-        end: Any
-        _, end = await client.create_session(ClientEnd, subsystem="x", encoding=None, window=window)
-        yield server, ends[0], client, end
-    finally:
-        client.close()
-        server.close()
-        await client.wait_closed()
-        await server.wait_closed()
+SIZES = [1, 32768, 5, 100_000, 32769, 0, 7, 700_000, 3]
 
 
 @pytest.fixture(params=["fast-fast", "fast-stock", "stock-fast"])
@@ -132,15 +29,6 @@ def mix(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(ServerConnection, "fast", server == "fast")
     monkeypatch.setattr(ClientConnection, "fast", client == "fast")
     return str(request.param)
-
-
-async def until(condition: Any, seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  (what is waited for happens in asyncssh)
-            await asyncio.sleep(0.002)
-
-
-SIZES = [1, 32768, 5, 100_000, 32769, 0, 7, 700_000, 3]
 
 
 @pytest.mark.parametrize("cipher", [*CIPHERS, "aes128-ctr"])
@@ -231,15 +119,6 @@ async def test_eof_and_close_come_after_the_data(mix: str) -> None:
         assert bytes(client.got) == b"bye"
 
 
-async def test_writing_after_the_close_is_an_error() -> None:
-    async with joined() as (_, server, _, client):
-        channel = client.channel
-        channel.close()
-        with pytest.raises(BrokenPipeError):
-            write(channel, b"x")
-        await asyncio.wait_for(server.lost, 5)
-
-
 async def test_the_last_words_arrive() -> None:
     """What was batched when the connection is closed is sent before the socket is."""
     async with joined() as (server_connection, _, _, client):
@@ -318,35 +197,6 @@ async def test_ignore_and_unknown_packets_disturb_nothing(mix: str) -> None:
         client_connection.send_packet(192, b"who knows this")
         write(client.channel, b"data")
         await until(lambda: bytes(server.got) == b"data")
-
-
-async def test_packets_of_one_tick_are_one_write() -> None:
-    async with joined() as (_, server, client_connection, client):
-        writes: list[int] = []
-        outlet = client_connection._outlet
-        assert outlet
-        out = outlet.write
-
-        def counted(view: memoryview) -> None:
-            writes.append(len(view))
-            out(view)
-
-        outlet.write = counted  # type: ignore[method-assign]
-        for _ in range(20):
-            write(client.channel, b"x" * 100)
-        await until(lambda: len(server.got) == 2000)
-        assert len(writes) == 1
-
-
-async def test_a_few_words_take_little_memory_until_the_tick_ends() -> None:
-    """A thousand connections may have them in one tick, such as a keepalive, or their end."""
-    async with joined() as (_, server, client_connection, client):
-        write(client.channel, b"few")
-        assert client_connection._batch is not None
-        assert len(client_connection._batch) <= fastpath.SMALL
-        write(client.channel, b"m" * 32_768)
-        write(client.channel, b"more")
-        await until(lambda: bytes(server.got) == b"few" + b"m" * 32_768 + b"more")
 
 
 @pytest.fixture

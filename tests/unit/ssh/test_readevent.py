@@ -27,7 +27,7 @@ class Sender:
 def test_data_becomes_a_packet_that_every_cipher_takes_where_it_stands(count: int, start: int) -> None:
     buffer = memoryview(bytearray(b"\xee" * (start + count + TAILROOM)))
     buffer[start : start + count] = data = bytes(range(count))
-    text = framed(buffer, start, count, channel=300)
+    text = framed(buffer, start, count, channel=300, length=padded(count))
     assert len(text) == padded(count)
     assert len(text) % 16 == 0
     padding = text[0]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.ssh.pump import KINDS, joined
 from usp.ssh import window
-from usp.ssh.fastpath import write
+from usp.ssh.sending import write
 
 AES = "aes128-gcm@openssh.com"
 OURS = [kind for kind in KINDS if kind != "asyncssh"]
