@@ -93,7 +93,7 @@ class Upgrade:
 def upgrade(before: Path) -> Iterator[Upgrade]:
     with ExitStack() as stack:
         database = stack.enter_context(postgres.running())
-        database_flags = ("--database", database.url() if REAL else database.argument())
+        database_flags = ("--database", database.argument())
         flags = ("--workers", "1", "--servers", "2", "--managers", "2", "--haproxy", *database_flags)
         suite = stack.enter_context(running(*flags, port_base=two_ranges(), release=before))
         login = {name: suite.ready["partner"][name] for name in ("username", "password")}
