@@ -62,9 +62,16 @@ def machine() -> dict[str, Any]:
         "cpu": models[0] if models else platform.machine(),
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
+        "congestion_control": _read("/proc/sys/net/ipv4/tcp_congestion_control"),
         "python": platform.python_version(),
         "load": os.getloadavg(),
     }
+
+
+def _read(path: str) -> str:
+    """ "" where the system has no such file."""
+    file = Path(path)
+    return file.read_text().strip() if file.exists() else ""
 
 
 def write(samples: Sequence[Sample], options: dict[str, Any]) -> Path:
