@@ -69,7 +69,7 @@ def machine() -> dict[str, Any]:
 
 
 def _read(path: str) -> str:
-    """ "" where the system has no such file."""
+    """Nothing where the system has no such file."""
     file = Path(path)
     return file.read_text().strip() if file.exists() else ""
 
