@@ -65,6 +65,7 @@ class Balancer:
 
 def served_by(suite: Suite, port: int, source: str) -> str:
     """The server that a partner from that address gets."""
+    time.sleep(0.2)  # lines of the partner before may come so late
     before = [len(suite.audit("login", server)) for server in (0, 1)]
     done = suite.sftp("pwd\n", "-o", f"BindAddress={source}", port=port, timeout=30)
     assert done.returncode == 0, done.stderr
