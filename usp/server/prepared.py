@@ -103,11 +103,12 @@ def link_timing(settings: ServerSettings) -> Timing:
 
 
 def _envelope(snapshot: Snapshot, server: str) -> Iterator[Problem]:
-    """The digest is not looked at again: the supervisor, who wrote this down, has done so (see `verdict`)."""
     if snapshot.protocol not in (PROTOCOL, PROTOCOL - 1):
         yield Problem(("protocol",), f"version {snapshot.protocol} is not spoken here, {PROTOCOL} is")
     if snapshot.server != server:
         yield Problem(("server",), f"is meant for {snapshot.server}, this is {server}")
+    if snapshot.digest != snapshot.content.digest:
+        yield Problem(("digest",), "does not fit the content")
 
 
 class _Builder:

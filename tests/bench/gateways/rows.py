@@ -91,6 +91,7 @@ def line(bench: Bench, gateway: Gateway) -> Iterator[Sample]:
     source, back = bench.here / "source", bench.here / "back"
     if not source.exists():
         random_file(source, bench.size)
+    (bench.target / "file").unlink(missing_ok=True)  # another gateway's
     for direction, batch in (("up", f"put {source} file\n"), ("down", f"get file {back}\n")):
         took = client.sftp(gateway, batch, bench.cipher, "-l", str(bench.line * 1000))
         row = f"stream {direction}, line of {bench.line} Mbit/s"

@@ -70,6 +70,7 @@ def test_what_is_no_snapshot(wire: bytes) -> None:
 def test_the_envelope() -> None:
     made = snapshot(22)
     assert list(problems(made, "s2")) == ["server"]
+    assert list(problems(made.model_copy(update={"digest": "0" * 64}))) == ["digest"]
     assert list(problems(made.model_copy(update={"protocol": 9}))) == ["protocol"]
 
 
